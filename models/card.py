@@ -1,0 +1,143 @@
+"""The card: what a model file does not say of itself (input, classes, meaning of the output)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from xai.errors import RefusedFileError, UsageError
+
+MAX_BYTES = 16 * 2**20
+
+
+class Input(BaseModel):
+    """The tensor that the model takes, in input units.
+
+    Args:
+        shape: (channels, height, width) of one input.
+        range: lowest and highest value of an input; a picture's pixels are mapped onto it.
+        mean: subtracted from each channel inside the graph, in input units.
+        std: divides each channel inside the graph, in input units.
+        resize: "stretch" to the shape, or "crop": scale the shorter side to size / crop_fraction and cut the centre.
+        crop_fraction: see resize; torchvision's 256 -> 224 is 0.875.
+        interpolation: how pixels are resampled.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shape: tuple[int, int, int]
+    range: tuple[float, float] = (0.0, 1.0)
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    resize: Literal["stretch", "crop"] = "stretch"
+    crop_fraction: float = Field(default=1.0, gt=0, le=1)
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_single_numbers(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        return {k: [v] if k in ("mean", "std") and isinstance(v, int | float) else v for k, v in data.items()}
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if min(self.shape) < 1:
+            raise ValueError(f"shape: expected three positive sizes, received {list(self.shape)}")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (1, self.shape[0]):
+                raise ValueError(f"{name}: expected 1 or {self.shape[0]} numbers, received {len(values)}")
+        if min(self.std) <= 0:
+            raise ValueError(f"std: expected positive numbers, received {list(self.std)}")
+        if self.range[0] >= self.range[1]:
+            raise ValueError(f"range: expected low < high, received {list(self.range)}")
+        return self
+
+
+class Card(BaseModel):
+    """What is declared of a model.
+
+    Args:
+        name: the model's name; else the file's.
+        architecture: "torchvision:NAME" or "timm:NAME". A card is data: it can not name a file of code.
+        task: what the model does.
+        output: what its outputs are: "logits", "probabilities" (they sum to one) or "values" (neither).
+        classes: a name for each output.
+        input: the tensor it takes.
+        description: one or two sentences.
+        measured: figures of whoever made the model (accuracy, on what, seed).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str | None = None
+    architecture: str | None = None
+    task: Literal["classification"] = "classification"
+    output: Literal["logits", "probabilities", "values"] = "logits"
+    classes: tuple[str, ...] = ()
+    input: Input | None = None
+    description: str = ""
+    measured: dict[str, str | int | float] = {}
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        name = self.architecture
+        if name is not None and not name.startswith(("torchvision:", "timm:")):
+            raise ValueError(
+                f"architecture: expected torchvision:NAME or timm:NAME, received {name!r}; "
+                "code is never run because a card asks for it: name it yourself with --arch"
+            )
+        return self
+
+
+def one_line(error: ValidationError) -> str:
+    """Say in one line where data and schema differ."""
+    parts = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        parts.append(f"{where}: {problem['msg']}" if where else problem["msg"])
+    return "; ".join(part.replace("Value error, ", "") for part in parts).replace("\n", " ")
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """Return the fields of a card file, checked; raise RefusedFileError if it is not one."""
+    text = _read_text(path, "card")
+    try:
+        fields = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RefusedFileError(f"card {path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(fields, dict):
+        raise RefusedFileError(f"card {path}: expected fields such as 'input: {{shape: [3, 224, 224]}}'")
+    try:
+        Card.model_validate(fields)
+    except ValidationError as error:
+        raise RefusedFileError(f"card {path} does not fit: {one_line(error)}") from error
+    return fields
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Return class names from a JSON list or a text file with one name a line."""
+    text = _read_text(path, "label file")
+    try:
+        names = json.loads(text)
+    except json.JSONDecodeError:
+        names = [line.strip() for line in text.splitlines() if line.strip()]
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise RefusedFileError(f"label file {path}: expected one name a line, or a JSON list of names")
+    return tuple(names)
+
+
+def _read_text(path: Path, noun: str) -> str:
+    """Return the text of a small file of the user's."""
+    if not path.is_file():
+        raise UsageError(f"{noun} {path} does not exist")
+    if path.stat().st_size > MAX_BYTES:
+        raise RefusedFileError(f"{noun} {path} has {path.stat().st_size} bytes; expected at most {MAX_BYTES}")
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RefusedFileError(f"{noun} {path} cannot be read as text: {error}") from error

@@ -1,0 +1,35 @@
+"""TorchScript: a program of torch's own."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from xai.errors import RefusedFileError
+from xai.models.formats.base import Format
+from xai.models.safety import Peek
+
+
+class TorchScript(Format):
+    """What torch.jit.save writes."""
+
+    name = "TorchScript"
+    summary = "what torch.jit.save writes (.pt); brings its own architecture"
+
+    def recognises(self, file: Peek) -> bool:
+        """Tell from the archive's entries."""
+        return "constants.pkl" in file.names and any(name.startswith("code/") for name in file.names)
+
+    def read(self, path: Path) -> nn.Module:
+        """Return the program; it is run by torch's own interpreter, which knows no Python."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript is; people's files stay
+                script: torch.jit.ScriptModule = torch.jit.load(str(path), map_location="cpu")
+        except (RuntimeError, ValueError, OSError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise RefusedFileError(f"model {path} is damaged or cut short: {reason}") from error
+        return script.eval()

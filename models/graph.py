@@ -1,0 +1,298 @@
+"""The one program: a functional graph of ATen operators with a free batch dimension.
+
+Layer taps, Grad-CAM, feature maps and bounds all read this graph, so nothing depends on Python hooks firing, and
+a TorchScript file offers what a live module offers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from xai.errors import RefusedFileError, unknown
+from xai.models.layout import Layout, layouts, shape_of
+from xai.models.script import unscripted
+
+MAX_BATCH = 1 << 16
+_ROOT = "network"
+_EXAMPLES = 2  # a batch of one would be baked into the graph
+
+Tap = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A part of the network that has a name, and its output.
+
+    Args:
+        name: as in the source; "@1" marks the second use of a module.
+        kind: the module's class.
+        node: name of the graph's node that is its output.
+        shape: of its output, without the batch.
+        parameters: how many trained numbers it holds.
+        layout: where rows and columns are in its output, if it has them.
+        leaf: whether no other layer lies within it.
+    """
+
+    name: str
+    kind: str
+    node: str
+    shape: tuple[int, ...]
+    parameters: int
+    layout: Layout | None
+    leaf: bool
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Put a module into evaluation mode; every submodule's own mode is restored, also after an error."""
+    modes = [(module, module.training) for module in network.modules()]
+    for module, _ in modes:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+class InputUnits(nn.Module):
+    """A network behind its normalisation, so that it takes input units.
+
+    Args:
+        network: takes normalised inputs (batch, channels, height, width).
+        mean: subtracted from each channel, in input units.
+        std: divides each channel, in input units.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.network = network
+        self.identity = set(mean) == {0.0} and set(std) == {1.0}
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+
+    def around(self, network: nn.Module) -> InputUnits:
+        """Return another network behind the same normalisation."""
+        return InputUnits(network, tuple(self.mean.flatten().tolist()), tuple(self.std.flatten().tolist()))
+
+    def forward(self, x: torch.Tensor) -> Any:
+        """Return what the network returns for x in input units."""
+        return self.network(x if self.identity else (x - self.mean) / self.std)
+
+
+class Graph:
+    """A network as a graph.
+
+    Args:
+        module: the functional graph with its tensors; called with (batch, channels, height, width) in input units.
+    """
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        self.module = module
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Return outputs (batch, classes) of inputs (batch, channels, height, width)."""
+        outputs: torch.Tensor = self.module(x)
+        return outputs
+
+    def run(self, x: torch.Tensor, taps: Mapping[str, Tap]) -> torch.Tensor:
+        """Return outputs; the value of each layer named in taps is replaced by what its tap returns."""
+        return Tapped(self.module, {self.layer(name).node: tap for name, tap in taps.items()}).run(x)  # type: ignore[no-any-return]  # fx.Interpreter.run is untyped
+
+    def layer(self, name: str) -> Layer:
+        """Return the layer of that name; raise UsageError with near matches if there is none."""
+        if name not in self.layers:
+            raise unknown("layer", name, self.layers)
+        return self.layers[name]
+
+    @cached_property
+    def layers(self) -> dict[str, Layer]:
+        """Every named layer, in the order in which its output is computed."""
+        members, kinds = _scopes(self.module.graph)
+        found = layouts(self.module.graph)
+        order = {node: i for i, node in enumerate(self.module.graph.nodes)}
+        ends = sorted(((_output(nodes), name) for name, nodes in members.items()), key=lambda end: order[end[0]])
+        return {
+            name: Layer(
+                name=name,
+                kind=kinds[name],
+                node=node.name,
+                shape=shape_of(node)[1:],
+                parameters=self._parameters(members[name]),
+                layout=found.get(node),
+                leaf=not any(other.startswith(name.split("@")[0] + ".") for other in members),
+            )
+            for node, name in ends
+        }
+
+    @property
+    def parameters(self) -> int:
+        """How many trained numbers the network holds."""
+        return sum(parameter.numel() for parameter in self.module.parameters())
+
+    @cached_property
+    def bytes_per_input(self) -> int:
+        """Bytes of float32 activations that live at once for one input."""
+        last_use = {source: node for node in self.module.graph.nodes for source in node.all_input_nodes}
+        alive: dict[fx.Node, int] = {}
+        peak = 0
+        for node in self.module.graph.nodes:
+            if node.op != "get_attr":
+                alive[node] = 4 * _numel(shape_of(node)) // _EXAMPLES
+            peak = max(peak, sum(alive.values()))
+            alive = {n: size for n, size in alive.items() if last_use.get(n) is not node and n in last_use}
+        return max(peak, 1)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over the operators, their wiring and every tensor."""
+        digest = hashlib.sha256()
+        index = {node: i for i, node in enumerate(self.module.graph.nodes)}
+        for node in self.module.graph.nodes:
+            arguments = fx.node.map_arg((node.args, node.kwargs), lambda source: f"%{index[source]}")
+            target = "" if node.op in ("get_attr", "placeholder") else str(node.target)
+            digest.update(f"{node.op} {target} {arguments}\n".encode())
+            if node.op == "get_attr":
+                digest.update(_bytes(_attribute(self.module, str(node.target))))
+        return digest.hexdigest()
+
+    def _parameters(self, nodes: list[fx.Node]) -> int:
+        used = {source for node in nodes for source in node.all_input_nodes if source.op == "get_attr"}
+        tensors = (_attribute(self.module, str(source.target)) for source in used)
+        return sum(tensor.numel() for tensor in tensors if isinstance(tensor, nn.Parameter))
+
+
+class Tapped(fx.Interpreter):
+    """Runs a graph and hands the values of some nodes to taps.
+
+    Args:
+        module: the graph.
+        taps: by node name.
+    """
+
+    def __init__(self, module: fx.GraphModule, taps: Mapping[str, Tap]) -> None:
+        super().__init__(module)
+        self._taps = taps
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Run one node."""
+        value = super().run_node(n)
+        return self._taps[n.name](value) if n.name in self._taps else value
+
+
+def trace(network: InputUnits, shape: tuple[int, ...], device: torch.device) -> Graph:
+    """Export a network to a graph that takes (batch, *shape) in input units; the network itself stays as it was.
+
+    Raises:
+        RefusedFileError: the network does not return one tensor (batch, outputs).
+        Exception: whatever torch.export or the network itself raised: it cannot be exported.
+    """
+    example = torch.full((_EXAMPLES, *shape), 0.5)
+    if isinstance(network.network, torch.jit.ScriptModule):
+        network = network.around(unscripted(network.network, example))
+    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
+    with evaluating(network), torch.random.fork_rng(), torch.enable_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.export warns of its own deprecations
+        program = torch.export.export(network, (example,), dynamic_shapes=({0: batch},), strict=False)
+        module = program.run_decompositions({}).module(check_guards=False)
+    assert isinstance(module, fx.GraphModule)
+    module.graph.eliminate_dead_code()
+    _own_tensors(module)
+    _check_output(module)
+    return Graph(_moved(module, device))
+
+
+def _own_tensors(module: fx.GraphModule) -> None:
+    """Copy the tensors, so that training on in the source changes nothing here."""
+    copies: dict[int, torch.Tensor] = {}
+    for part in module.modules():
+        for name, parameter in part._parameters.items():
+            if parameter is not None:
+                copy = copies.setdefault(id(parameter), nn.Parameter(parameter.detach().clone(), requires_grad=False))
+                part._parameters[name] = copy  # type: ignore[assignment]  # the copy of a Parameter is one
+        for name, buffer in part._buffers.items():
+            if buffer is not None:
+                part._buffers[name] = copies.setdefault(id(buffer), buffer.detach().clone())
+
+
+def _check_output(module: fx.GraphModule) -> None:
+    """Refuse a network whose result is not one tensor (batch, outputs)."""
+    result = module.graph.output_node().args[0]
+    if isinstance(result, list | tuple) and len(result) == 1:
+        result = result[0]
+        module.graph.output_node().args = (result,)
+        module.graph._codegen = fx.graph.CodeGen()
+        module.recompile()
+    if not isinstance(result, fx.Node):
+        raise RefusedFileError(
+            f"the network returns {len(result) if isinstance(result, list | tuple) else 'no'} values; expected one "
+            "tensor (batch, classes): wrap it in a function that returns the one to be explained"
+        )
+    shape = shape_of(result)
+    if len(shape) != 2:
+        raise RefusedFileError(
+            f"the network returns a tensor (batch, {', '.join(map(str, shape[1:]))}); expected (batch, classes)"
+        )
+
+
+def _moved(module: fx.GraphModule, device: torch.device) -> fx.GraphModule:
+    """Move tensors, and the places where the graph makes new ones, to a device."""
+    if device.type != "cpu":
+        for node in module.graph.nodes:
+            if isinstance(node.kwargs.get("device"), torch.device):
+                node.kwargs = {**node.kwargs, "device": device}
+        module.recompile()
+    return module.to(device)
+
+
+def _scopes(graph: fx.Graph) -> tuple[dict[str, list[fx.Node]], dict[str, str]]:
+    """Return the nodes within every named module, and the modules' classes."""
+    members: dict[str, list[fx.Node]] = {}
+    kinds: dict[str, str] = {}
+    for node in graph.nodes:
+        if node.op != "call_function" or not shape_of(node) or not isinstance(node.meta["val"], torch.Tensor):
+            continue
+        for key, (path, kind) in (node.meta.get("nn_module_stack") or {}).items():
+            if not path.startswith(f"{_ROOT}."):
+                continue
+            use = key.rpartition("@")[2] if "@" in key else ""
+            name = path.removeprefix(f"{_ROOT}.") + (f"@{use}" if use else "")
+            members.setdefault(name, []).append(node)
+            kinds[name] = (kind if isinstance(kind, str) else kind.__name__).rpartition(".")[2]
+    return members, kinds
+
+
+def _output(nodes: list[fx.Node]) -> fx.Node:
+    """Return the last of a layer's nodes that something outside the layer uses."""
+    inside = set(nodes)
+    used_outside = [node for node in nodes if any(user not in inside for user in node.users)]
+    return (used_outside or nodes)[-1]
+
+
+def _attribute(module: nn.Module, name: str) -> torch.Tensor:
+    owner, _, leaf = name.rpartition(".")
+    tensor: torch.Tensor = getattr(module.get_submodule(owner), leaf)
+    return tensor
+
+
+def _numel(shape: tuple[int, ...]) -> int:
+    count = 1 if shape else 0
+    for size in shape:
+        count *= size
+    return count
+
+
+def _bytes(tensor: torch.Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()

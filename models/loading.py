@@ -1,0 +1,317 @@
+"""Whatever a user has - a file, a folder, a name, a live module - becomes a Model."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from xai.errors import RefusedFileError, UsageError, XaiError, unknown
+from xai.models.architectures import Architecture, build
+from xai.models.card import Card, one_line, read_card, read_labels
+from xai.models.formats.base import StateDict, formats
+from xai.models.graph import Graph, InputUnits, evaluating, trace
+from xai.models.model import Model
+from xai.models.safety import looks_like, peek, sha256
+from xai.models.samples import sample_names
+
+log = logging.getLogger(__name__)
+
+Source = str | Path | nn.Module
+
+
+@dataclass
+class _Found:
+    """What a source turned out to be, before it is one program."""
+
+    network: nn.Module
+    fields: dict[str, Any]
+    format: str
+    source: str
+    digest: str
+    assumed: list[str]
+
+
+def load(
+    source: Source,
+    *,
+    arch: str | None = None,
+    card: str | Path | None = None,
+    labels: str | Path | None = None,
+    device: torch.device | None = None,
+    seed: int = 0,
+    **declared: Any,
+) -> Model:
+    """Open a model.
+
+    Args:
+        source: a live module; a file, or a folder that holds one; "torchvision:NAME", "timm:NAME" or "sample:NAME".
+        arch: for files that hold weights only: "torchvision:NAME", "timm:NAME" or "path/to/net.py:function", each with
+            arguments if wanted: "torchvision:resnet18(num_classes=10)".
+        card: a YAML file that says what the model file does not (default: <stem>.yaml or model.yaml beside it).
+        labels: a file with the classes' names.
+        device: where it is to run; default the CPU.
+        seed: for weights that no file gives.
+        **declared: fields of the card or of its input, before those of the file: classes, output, name, shape, mean,
+            std, range, resize, crop_fraction, interpolation.
+
+    Raises:
+        UsageError: a path or name does not exist, or something is missing.
+        RefusedFileError: a file is unsafe, unreadable, or not what it says.
+    """
+    found = _live(source) if isinstance(source, nn.Module) else _named(str(source), arch, card, seed)
+    if labels is not None:
+        declared["classes"] = read_labels(Path(labels))
+    fields = _overridden(found.fields, declared)
+    return _assembled(found, _card(fields, found.source), device or torch.device("cpu"))
+
+
+def _live(network: nn.Module) -> _Found:
+    return _Found(network, {}, "live module", type(network).__name__, "", [])
+
+
+def _named(source: str, arch: str | None, card: str | Path | None, seed: int) -> _Found:
+    """Open what a string names."""
+    if source.startswith("sample:"):
+        return _sample(source)
+    if source.startswith(("torchvision:", "timm:")):
+        return _from_library(source, card, seed)
+    return _from_file(_model_file(Path(source)), source, arch, card, seed)
+
+
+def _sample(source: str) -> _Found:
+    name = source.removeprefix("sample:")
+    if name not in sample_names():
+        raise unknown("sample", name, sample_names())
+    module = importlib.import_module(f"xai.models.samples.{name}")
+    folder = Path(str(module.__file__)).parent
+    path = folder / "model.safetensors"
+    network: nn.Module = module.make()
+    _fill(network, _read(path)[0], source)
+    return _Found(network, read_card(folder / "model.yaml"), "safetensors", source, sha256(path), [])
+
+
+def _from_library(source: str, card: str | Path | None, seed: int) -> _Found:
+    architecture = build(source, seed)
+    assumed = [f"input and preprocessing as {source.partition(':')[0]} declares them for this network"]
+    if architecture.pretrained is None:
+        assumed.append(f"weights are random (seed {seed}): this network has learnt nothing")
+    else:
+        try:
+            architecture.pretrained()
+        except Exception as error:
+            raise UsageError(
+                f"the published weights of {source} cannot be fetched ({type(error).__name__}: "
+                f"{' '.join(str(error).split())[:120]}); download them where there is a network and give the file with "
+                f"--arch '{source}', or ask for random weights: '{_untrained(source)}'"
+            ) from error
+    fields = {**_hints(architecture), "name": source, **(read_card(Path(card)) if card else {})}
+    return _Found(architecture.network, fields, "library", source, "", assumed)
+
+
+def _untrained(source: str) -> str:
+    word = "weights=None" if source.startswith("torchvision:") else "pretrained=False"
+    return f"{source[:-1]}, {word})" if source.endswith(")") else f"{source}({word})"
+
+
+def _from_file(path: Path, source: str, arch: str | None, card: str | Path | None, seed: int) -> _Found:
+    content, format_name = _read(path)
+    card_path = Path(card) if card else _card_beside(path)
+    fields = read_card(card_path) if card_path else {}
+    spec = arch or fields.get("architecture")
+    assumed: list[str] = []
+    if isinstance(content, nn.Module):
+        if arch:
+            assumed.append(f"--arch {arch} was not used: a {format_name} file brings its own architecture")
+        return _Found(content, fields, format_name, source, sha256(path), assumed)
+    if spec is None:
+        first = ", ".join(list(content)[:3])
+        raise UsageError(
+            f"model {path} holds weights only ({len(content)} tensors: {first}, ...); name its architecture with "
+            "--arch torchvision:NAME, timm:NAME or path/to/net.py:function"
+        )
+    architecture: Architecture = build(spec, seed)
+    _fill(architecture.network, content, spec)
+    if architecture.hints and "input" not in fields:
+        assumed.append(f"input and preprocessing as {spec.partition(':')[0]} declares them for this network")
+    fields = {**_hints(architecture), "name": path.stem, **fields}
+    return _Found(architecture.network, fields, format_name, source, sha256(path), assumed)
+
+
+def _hints(architecture: Architecture) -> dict[str, Any]:
+    """Return what the library declares; its class names only if the last tensor counts as many."""
+    hints = dict(architecture.hints)
+    sizes = [tensor.shape[0] for tensor in architecture.network.parameters()]
+    if "classes" in hints and sizes[-1] != len(hints["classes"]):
+        del hints["classes"]
+    return hints
+
+
+def _model_file(path: Path) -> Path:
+    """Return the file itself, or the one model in a folder."""
+    if not path.exists():
+        raise UsageError(f"model {path} does not exist")
+    if path.is_file():
+        return path
+    files = [
+        file
+        for file in sorted(path.iterdir())
+        if file.is_file() and file.suffix in (".pt", ".pth", ".th", ".safetensors")
+    ]
+    if len(files) != 1:
+        names = ", ".join(file.name for file in files[:5]) or "none"
+        raise UsageError(f"folder {path}: expected one model file in it, found {len(files)} ({names}); name the file")
+    return files[0]
+
+
+def _card_beside(path: Path) -> Path | None:
+    own = path.with_suffix(".yaml")
+    if own.is_file():
+        return own
+    shared = path.parent / "model.yaml"
+    models = [file for file in path.parent.iterdir() if file.suffix in (".pt", ".pth", ".th", ".safetensors")]
+    return shared if shared.is_file() and len(models) == 1 else None
+
+
+def _read(path: Path) -> tuple[nn.Module | StateDict, str]:
+    """Read a model file by what its bytes say."""
+    file = peek(path)
+    for format_class in formats.all().values():
+        reader = format_class()
+        if reader.recognises(file):
+            return reader.read(path), reader.name
+    kinds = ", ".join(formats.all())
+    raise RefusedFileError(f"model {path} is {looks_like(file)}; expected one of: {kinds}")
+
+
+def _fill(network: nn.Module, content: nn.Module | StateDict, spec: str) -> None:
+    """Put weights into an architecture; say where they differ."""
+    assert isinstance(content, Mapping)
+    own = network.state_dict()
+    missing = [key for key in own if key not in content]
+    surplus = [key for key in content if key not in own]
+    shapes = [
+        f"{key} is {tuple(own[key].shape)} in the architecture and {tuple(content[key].shape)} in the file"
+        for key in own
+        if key in content and own[key].shape != content[key].shape
+    ]
+    if missing or surplus or shapes:
+        parts = [f"missing in the file: {_few(missing)}"] if missing else []
+        parts += [f"not in the architecture: {_few(surplus)}"] if surplus else []
+        parts += [_few(shapes)] if shapes else []
+        raise RefusedFileError(
+            f"the weights do not fit {spec}: {'; '.join(parts)}; try another --arch or other arguments"
+        )
+    network.load_state_dict(dict(content))
+
+
+def _few(keys: list[str]) -> str:
+    return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+
+
+def _overridden(fields: dict[str, Any], declared: dict[str, Any]) -> dict[str, Any]:
+    inner = {key: value for key, value in declared.items() if key not in Card.model_fields}
+    outer = {key: value for key, value in declared.items() if key in Card.model_fields}
+    merged = {**fields, **outer}
+    return {**merged, "input": {**(fields.get("input") or {}), **inner}} if inner else merged
+
+
+def _card(fields: dict[str, Any], source: str) -> Card:
+    try:
+        card = Card.model_validate(fields)
+    except ValidationError as error:
+        raise UsageError(f"what was declared of {source} does not fit: {one_line(error)}") from error
+    if card.input is None:
+        raise UsageError(
+            f"the input of {source} is not known; write beside the model a card <stem>.yaml (or give --card) with "
+            "'input: {shape: [3, 224, 224], mean: [...], std: [...]}', or shape=... in Python"
+        )
+    return card
+
+
+def _assembled(found: _Found, card: Card, device: torch.device) -> Model:
+    """Make one program of what was found, and check it against its card."""
+    assert card.input is not None
+    _check_finite(found.network, found.source)
+    network = InputUnits(found.network, card.input.mean, card.input.std)
+    graph, forward, no_graph = _program(network, card.input.shape, device)
+    with torch.no_grad(), torch.random.fork_rng():
+        outputs = _outputs(forward, torch.full((1, *card.input.shape), 0.5, device=device))
+    classes, notes = _classes(card.classes, outputs)
+    return Model(
+        card=card.model_copy(update={"classes": classes}),
+        graph=graph,
+        forward=forward,
+        format=found.format,
+        source=found.source,
+        digest=found.digest,
+        assumed=(*found.assumed, *notes),
+        no_graph=no_graph,
+        device=device,
+        classes=classes,
+    )
+
+
+def _program(
+    network: InputUnits, shape: tuple[int, ...], device: torch.device
+) -> tuple[Graph | None, Callable[[torch.Tensor], torch.Tensor], str]:
+    """Return the graph, what to call, and why there is no graph."""
+    try:
+        graph = trace(network, shape, device)
+    except XaiError:
+        raise
+    except Exception as error:
+        log.debug("torch.export failed", exc_info=True)
+        reason = (
+            f"torch.export cannot follow this network ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+        )
+    else:
+        return graph, graph, ""
+    own = next((tensor.device for tensor in network.network.parameters()), torch.device("cpu"))
+    network.mean, network.std = network.mean.to(own), network.std.to(own)
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        with evaluating(network):  # the user's own module: it stays where and as it is
+            outputs: torch.Tensor = network(x.to(own)).to(x.device)
+        return outputs
+
+    return None, forward, reason
+
+
+def _outputs(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> int:
+    """Return how many outputs the network has."""
+    try:
+        outputs = forward(x)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise RefusedFileError(
+            f"the network does not take inputs of shape {tuple(x.shape[1:])}: {reason}; is 'shape' right?"
+        ) from error
+    if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2:
+        got = (
+            f"a tensor of shape {tuple(outputs.shape)}" if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+        )
+        raise RefusedFileError(f"the network returns {got}; expected one tensor (batch, classes)")
+    return outputs.shape[1]
+
+
+def _classes(declared: tuple[str, ...], outputs: int) -> tuple[tuple[str, ...], list[str]]:
+    if len(declared) == outputs:
+        return declared, []
+    if declared:
+        raise RefusedFileError(f"{len(declared)} class names were given, and the network has {outputs} outputs")
+    return tuple(f"class {index}" for index in range(outputs)), ["classes have no names: they are numbered"]
+
+
+def _check_finite(network: nn.Module, source: str) -> None:
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            count = int((~torch.isfinite(tensor)).sum())
+            raise RefusedFileError(f"model {source}: {count} of {tensor.numel()} numbers in {name} are NaN or infinite")

@@ -1,0 +1,116 @@
+"""The Model: what every analysis is given, whatever file it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+
+from xai.errors import NotApplicableError
+from xai.models.card import Card, Input
+from xai.models.graph import Graph, Layer
+from xai.models.images import ImageLike, Prepared, prepare
+from xai.models.spatial import last_spatial_layer
+from xai.models.targets import Target, find_target
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A layer's value and what follows from it.
+
+    Args:
+        value: the layer's output, a copy that gradients can be taken to.
+        outputs: the model's outputs (batch, classes), computed from that copy.
+        layer: the layer.
+    """
+
+    value: torch.Tensor
+    outputs: torch.Tensor
+    layer: Layer
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network in input units.
+
+    Args:
+        card: what is declared of it; the input is always there.
+        graph: its graph, or None where only its outputs can be had (a black box).
+        forward: (batch, channels, height, width) in input units -> (batch, classes).
+        format: what it was read from ("safetensors", "live module", ...).
+        source: the file or name it came from, as the user wrote it.
+        digest: sha256 of the file, "" if there is none.
+        assumed: what had to be assumed, in words.
+        no_graph: why there is no graph.
+        device: where it runs.
+    """
+
+    card: Card
+    graph: Graph | None
+    forward: Callable[[torch.Tensor], torch.Tensor]
+    format: str
+    source: str
+    digest: str = ""
+    assumed: tuple[str, ...] = ()
+    no_graph: str = ""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    classes: tuple[str, ...] = ()
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Return outputs (batch, classes) of inputs (batch, channels, height, width); gradients flow if enabled."""
+        return self.forward(x)
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.card.name or self.source
+
+    @property
+    def input(self) -> Input:
+        """What the model takes."""
+        assert self.card.input is not None
+        return self.card.input
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the graph and its tensors; of a black box its file's, or ""."""
+        return self.graph.fingerprint if self.graph else self.digest
+
+    def prepare(self, image: ImageLike) -> Prepared:
+        """Turn a picture into the model's input; see xai.models.images.prepare."""
+        return prepare(image, self.input)
+
+    def target(self, wanted: str | int) -> Target:
+        """Return the target for a class name or index."""
+        return find_target(wanted, self.classes)
+
+    @cached_property
+    def spatial_layer(self) -> Layer:
+        """The last layer with rows and columns; raises NotApplicableError if there is none."""
+        return last_spatial_layer(self._graph(), self.input.shape)
+
+    def layer(self, name: str) -> Layer:
+        """Return a layer by name; raise UsageError with near matches."""
+        return self._graph().layer(name)
+
+    def tap(self, x: torch.Tensor, layer: Layer) -> Activation:
+        """Run x (batch, channels, height, width) and return the layer's value with the outputs that follow from it.
+
+        The value is a copy, so nothing that runs later overwrites it.
+        """
+        kept: list[torch.Tensor] = []
+
+        def keep(value: torch.Tensor) -> torch.Tensor:
+            kept.append(value.detach().clone().requires_grad_())
+            return kept[0]
+
+        with torch.enable_grad():
+            outputs = self._graph().run(x, {layer.name: keep})
+        return Activation(kept[0], outputs, layer)
+
+    def _graph(self) -> Graph:
+        if self.graph is None:
+            raise NotApplicableError(f"the model is a black box: {self.no_graph}")
+        return self.graph

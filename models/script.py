@@ -1,0 +1,87 @@
+"""TorchScript programs, brought into the graph with the names of their modules.
+
+torch's converter (torch._export.converter) turns the program into FX nodes but drops the module stack. Every node of a
+TorchScript graph still knows its place in the hierarchy, so the nodes get it back here, and exporting them keeps it.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch._export.converter import TS2EPConverter, TS2FXGraphConverter, get_block_to_lifted_attrs
+from torch.fx.traceback import preserve_node_meta
+
+Hierarchy = tuple[tuple[str, str], ...]
+
+
+def unscripted(script: torch.jit.ScriptModule, example: torch.Tensor) -> nn.Module:
+    """Return a module that runs the script's operators one by one, each with its place in the hierarchy.
+
+    Raises:
+        Exception: the converter met an operator that it does not know.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        converter = TS2EPConverter(script, (example,))
+        blocks, names = get_block_to_lifted_attrs(converter.ts_graph)
+        program = _WithHierarchy(
+            converter.ts_graph,
+            converter.name_to_param,
+            converter.name_to_buffer,
+            blocks,
+            converter.name_to_non_tensor_attributes,
+            converter.name_to_constant,
+            names,
+        ).convert()
+    _write_module_stacks(program.graph)
+    return _Program(program)
+
+
+class _WithHierarchy(TS2FXGraphConverter):
+    """torch's converter, noting for each FX node the module that its TorchScript node stood in."""
+
+    def convert_node(self, node: torch._C.Node) -> None:
+        """Convert one node."""
+        before = set(self.fx_graph.nodes)
+        super().convert_node(node)
+        found = re.findall(r"([^.()]+)\(([^()]*)\)", node.getModuleHierarchy())
+        hierarchy = tuple((name, kind) for name, kind in found if name not in ("SELF", "UNKNOWN_INSTANCE"))
+        for new in set(self.fx_graph.nodes) - before:
+            new.meta["hierarchy"] = hierarchy
+
+
+class _Program(nn.Module):
+    """Runs FX nodes one by one, so that an export keeps what they know of their place."""
+
+    def __init__(self, program: fx.GraphModule) -> None:
+        super().__init__()
+        self.program = program
+
+    def forward(self, x: torch.Tensor) -> Any:
+        with preserve_node_meta():
+            return fx.Interpreter(self.program).run(x)
+
+
+def _write_module_stacks(graph: fx.Graph) -> None:
+    """Write each node's place in the form that torch.export uses; a leaf's later uses are numbered "@1", "@2"."""
+    places: dict[fx.Node, Hierarchy] = {node: node.meta.get("hierarchy", ()) for node in graph.nodes}
+    parents = {place[:depth] for place in places.values() for depth in range(len(place))}
+    uses: dict[Hierarchy, int] = {}
+    operators = [node for node in graph.nodes if node.op == "call_function"]
+    for place, run in groupby(operators, key=lambda node: places[node]):
+        use = uses.get(place, 0)
+        uses[place] = use + 1
+        suffix = f"@{use}" if use and place not in parents else ""
+        for node in run:
+            node.meta["nn_module_stack"] = dict(_stack(place, suffix))
+
+
+def _stack(place: Hierarchy, suffix: str) -> list[tuple[str, tuple[str, str]]]:
+    paths = [".".join(("network", *(name for name, _ in place[: depth + 1]))) for depth in range(len(place))]
+    ends = [""] * (len(paths) - 1) + [suffix]
+    return [(path + end, (path, kind)) for path, end, (_, kind) in zip(paths, ends, place, strict=True)]

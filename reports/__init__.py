@@ -1,0 +1,1 @@
+"""The language of findings and its renderings. Nothing here needs torch."""

@@ -1,0 +1,90 @@
+"""Lossless arrays beside a record, named by their sha256; in memory, or in a run's folder."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from xai.errors import TamperedError
+from xai.reports.records import Artefact
+
+FOLDER = "artefacts"
+
+
+class Store(Protocol):
+    """Where artefacts' bytes are kept, by path relative to the run's folder."""
+
+    def write(self, path: str, content: bytes) -> None:
+        """Keep bytes."""
+
+    def read(self, path: str) -> bytes:
+        """Return bytes that were kept; raise TamperedError if they are gone."""
+
+
+class MemoryStore:
+    """Keeps artefacts until the run is saved."""
+
+    def __init__(self) -> None:
+        self._content: dict[str, bytes] = {}
+
+    def write(self, path: str, content: bytes) -> None:
+        """Keep bytes."""
+        self._content[path] = content
+
+    def read(self, path: str) -> bytes:
+        """Return bytes that were kept."""
+        return self._content[path]
+
+
+class FolderStore:
+    """Keeps artefacts in a run's folder.
+
+    Args:
+        folder: the run's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write a file."""
+        file = self._inside(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+
+    def read(self, path: str) -> bytes:
+        """Read a file of the run's folder, and of nowhere else."""
+        try:
+            return self._inside(path).read_bytes()
+        except OSError as error:
+            raise TamperedError(f"artefact {path} of run {self._folder} is missing or unreadable") from error
+
+    def _inside(self, path: str) -> Path:
+        file = (self._folder / path).resolve()
+        if not file.is_relative_to(self._folder.resolve()):
+            raise TamperedError(f"artefact {path!r} of run {self._folder} points outside the run's folder")
+        return file
+
+
+def put(store: Store, array: np.ndarray) -> Artefact:
+    """Keep an array and return its record."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    content = buffer.getvalue()
+    digest = hashlib.sha256(content).hexdigest()
+    path = f"{FOLDER}/{digest}.npy"
+    store.write(path, content)
+    return Artefact(path=path, sha256=digest, shape=array.shape, dtype=str(array.dtype))
+
+
+def get(store: Store, artefact: Artefact) -> np.ndarray:
+    """Return an array; raise TamperedError if its bytes are not those that were recorded."""
+    content = store.read(artefact.path)
+    if hashlib.sha256(content).hexdigest() != artefact.sha256:
+        raise TamperedError(f"artefact {artefact.path} was changed after the run: its sha256 differs from the record's")
+    array: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
+    return array

@@ -1,0 +1,40 @@
+"""A run's record and the arrays beside it: what every rendering reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from xai.reports.artefacts import Store, get
+from xai.reports.records import Finding, InputRecord, RunRecord
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was asked and what came out.
+
+    Args:
+        record: of the run.
+        store: keeps its arrays.
+    """
+
+    record: RunRecord
+    store: Store
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The findings' records."""
+        return self.record.findings
+
+    def input(self, finding: Finding) -> InputRecord:
+        """Return the input that a finding is about."""
+        return next(record for record in self.record.inputs if record.id == finding.input)
+
+    def array(self, finding: Finding, name: str) -> np.ndarray:
+        """Return one of a finding's arrays; raise TamperedError if its bytes changed."""
+        return get(self.store, finding.artefacts[name])
+
+    def prepared(self, record: InputRecord) -> np.ndarray:
+        """Return the tensor the model got, (channels, height, width) in input units."""
+        return get(self.store, record.prepared)

@@ -1,0 +1,135 @@
+"""Pictures of arrays: inputs, maps over inputs, colour bars. One scale for all maps of one method and unit in a run."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import numpy as np
+from PIL import Image
+
+from xai.reports.evidence import Evidence
+from xai.reports.records import Finding
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
+OPACITY = 0.62
+LOSSLESS_UP_TO = 128 * 128
+TILE = 8
+
+
+def picture(prepared: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:
+    """Return an input (channels, height, width) as bytes (height, width, 3); other than three channels: their mean."""
+    low, high = value_range
+    pixels = np.clip((prepared - low) / (high - low), 0, 1)
+    if pixels.shape[0] != 3:
+        pixels = np.repeat(pixels.mean(axis=0, keepdims=True), 3, axis=0)
+    return _bytes(pixels.transpose(1, 2, 0))
+
+
+def is_signed(finding: Finding) -> bool:
+    """Say whether a finding's map speaks for and against."""
+    return "signed" in finding.values and finding.values["signed"].value is True
+
+
+def is_blank(finding: Finding) -> bool:
+    """Say whether a finding's map has one value everywhere."""
+    return "blank" in finding.values and finding.values["blank"].value is True
+
+
+def scale(run: Evidence, finding: Finding) -> tuple[float, float]:
+    """Return lowest and highest value of the colours: common to all maps of the same method and unit."""
+    alike = [other for other in run.findings if other.status == "ok" and _kind(other) == _kind(finding)]
+    lowest = min(_number(other, "lowest") for other in alike)
+    highest = max(_number(other, "highest") for other in alike)
+    if is_signed(finding):
+        far = max(abs(lowest), abs(highest))
+        return -far, far
+    return min(lowest, 0.0), highest
+
+
+def coloured(values: np.ndarray, limits: tuple[float, float], *, signed: bool) -> np.ndarray:
+    """Return a map (height, width) as bytes (height, width, 3)."""
+    low, high = limits
+    shares: np.ndarray = (values - low) / (high - low) if high > low else np.zeros_like(values)
+    return _bytes(mpl.colormaps[DIVERGING if signed else SEQUENTIAL](shares)[..., :3])
+
+
+def overlaid(below: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """Return colours laid over a picture whose own colours are taken out; all bytes (height, width, 3)."""
+    grey = (below.astype(np.float64) @ [0.299, 0.587, 0.114])[..., None]
+    return np.round(OPACITY * colours + (1 - OPACITY) * grey).astype(np.uint8)
+
+
+def colour_bar(*, signed: bool) -> np.ndarray:
+    """Return a bar from the lowest to the highest colour, bytes (1, 256, 3)."""
+    return coloured(np.linspace(0, 1, 256)[None], (0.0, 1.0), signed=signed)
+
+
+def encoded(pixels: np.ndarray) -> tuple[str, bytes]:
+    """Return a file extension and the file's bytes: lossless while small, WebP for the eye where that saves much."""
+    buffer = io.BytesIO()
+    small = pixels.shape[0] * pixels.shape[1] <= LOSSLESS_UP_TO
+    image = Image.fromarray(pixels)
+    if small:
+        image.save(buffer, format="PNG", optimize=True)
+    else:
+        image.save(buffer, format="WEBP", quality=85)
+    return ("png" if small else "webp"), buffer.getvalue()
+
+
+def tiles(values: np.ndarray) -> list[list[float]]:
+    """Return the means of a map over at most 8 x 8 tiles, for tables."""
+    rows = np.array_split(np.arange(values.shape[0]), min(TILE, values.shape[0]))
+    columns = np.array_split(np.arange(values.shape[1]), min(TILE, values.shape[1]))
+    return [[float(values[np.ix_(row, column)].mean()) for column in columns] for row in rows]
+
+
+def figure(run: Evidence, finding: Finding) -> Figure:
+    """Return input, overlay and colour bar as a matplotlib figure."""
+    from matplotlib.figure import Figure
+
+    record = run.input(finding)
+    below = picture(run.prepared(record), record.range)
+    target = f" for {finding.target.name}" if finding.target else ""
+    drawn = Figure(figsize=(7, 3.2), layout="constrained")
+    left, right = drawn.subplots(1, 2)
+    left.imshow(below)
+    left.set_title(record.id, parse_math=False)
+    right.set_title(f"{finding.title}{target}", parse_math=False)
+    if finding.status != "ok" or is_blank(finding):
+        right.text(
+            0.5, 0.5, finding.reason or " ".join(finding.notes), ha="center", va="center", wrap=True, parse_math=False
+        )
+    else:
+        low, high = scale(run, finding)
+        right.imshow(below.mean(axis=-1), cmap="gray")
+        shown = right.imshow(
+            run.array(finding, "map"),
+            cmap=DIVERGING if is_signed(finding) else SEQUENTIAL,
+            alpha=OPACITY,
+            vmin=low,
+            vmax=high,
+        )
+        drawn.colorbar(shown, ax=right, label=finding.values["highest"].unit)
+    for axes in (left, right):
+        axes.set_axis_off()
+    return drawn
+
+
+def _kind(finding: Finding) -> tuple[str, str]:
+    return finding.method, finding.values["highest"].unit if "highest" in finding.values else ""
+
+
+def _number(finding: Finding, name: str) -> float:
+    value = finding.values[name].value
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _bytes(shares: np.ndarray) -> np.ndarray:
+    rounded: np.ndarray = np.round(255 * np.clip(shares, 0, 1))
+    return rounded.astype(np.uint8)

@@ -1,0 +1,156 @@
+"""The run folder: written beside its place and renamed at the end: a killed run is never taken for a whole one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from xai.errors import RefusedFileError, TamperedError, UsageError, XaiError
+from xai.reports.artefacts import FOLDER, FolderStore
+from xai.reports.evidence import Evidence
+from xai.reports.html.page import render
+from xai.reports.records import SCHEMA, RunRecord
+
+RECORD, MANIFEST, REPORT = "record.json", "manifest.json", "report.html"
+
+
+def free_folder(verb: str, stem: str, base: Path = Path("xai-runs")) -> Path:
+    """Return the first of base/<verb>-<stem>-<n> that is not taken."""
+    name = "".join(sign if sign.isalnum() or sign in "-_." else "-" for sign in stem)[:80].strip(".-") or "model"
+    number = 1
+    while any((base / f"{verb}-{name}-{number}{end}").exists() for end in ("", ".partial")):
+        number += 1
+    return base / f"{verb}-{name}-{number}"
+
+
+@contextmanager
+def writing(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a folder to write to, which takes the wanted place if the body ends well and vanishes if it does not.
+
+    Raises:
+        UsageError: the place is taken, or cannot be written to.
+    """
+    _check_free(folder, overwrite)
+    partial = folder.with_name(f"{folder.name}.partial")
+    try:
+        if overwrite and partial.exists():
+            shutil.rmtree(partial)
+        partial.mkdir(parents=True)
+    except FileExistsError:
+        raise UsageError(
+            f"{partial} exists: another run is writing there, or one was killed; remove it or give --overwrite"
+        ) from None
+    except OSError as error:
+        raise UsageError(
+            f"output folder {folder} cannot be written: {error.strerror}; choose another with -o"
+        ) from error
+    try:
+        yield partial
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.rename(folder)
+    except OSError as error:
+        raise XaiError(f"output folder {folder} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def publish(run: Evidence, partial: Path) -> None:
+    """Write record, renderings and manifest of a run whose artefacts lie in the folder already."""
+    (partial / RECORD).write_text(run.record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    _render(run, partial)
+    manifest = {
+        "schema_version": SCHEMA,
+        "files": {name: _sha256(partial / name) for name in [RECORD, *_artefacts(run.record)]},
+        "model": {"digest": run.record.model.digest, "fingerprint": run.record.model.fingerprint},
+        "inputs": {record.id: record.digest for record in run.record.inputs},
+    }
+    (partial / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def save(run: Evidence, folder: Path, *, overwrite: bool = False) -> Path:
+    """Write a whole run to a folder; return the report's path."""
+    with writing(folder, overwrite=overwrite) as partial:
+        store = FolderStore(partial)
+        for name in _artefacts(run.record):
+            store.write(name, run.store.read(name))
+        publish(run, partial)
+    return folder / REPORT
+
+
+def open_run(folder: Path) -> Evidence:
+    """Read a run back.
+
+    Raises:
+        UsageError: there is no run in that folder.
+        RefusedFileError: the record is not one that is read here.
+        TamperedError: the record is not the one that the manifest lists.
+    """
+    if not (folder / RECORD).is_file():
+        raise UsageError(f"{folder} is not a run's folder: there is no {RECORD} in it")
+    try:
+        content = (folder / RECORD).read_bytes()
+        record = RunRecord.model_validate_json(content)
+        listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"][RECORD]
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RefusedFileError(
+            f"{folder / RECORD} is not a record of schema {SCHEMA}: {where}: {first['msg']}"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RefusedFileError(f"{folder / MANIFEST} cannot be read: {type(error).__name__}: {error}") from error
+    if hashlib.sha256(content).hexdigest() != listed:
+        raise TamperedError(f"{folder / RECORD} was changed after the run: its sha256 differs from the manifest's")
+    return Evidence(record, FolderStore(folder))
+
+
+def rerender(folder: Path) -> Path:
+    """Make a run's renderings again from its record; return the report's path."""
+    run = open_run(folder)
+    try:
+        _render(run, folder)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written: {error.strerror}") from error
+    return folder / REPORT
+
+
+def _render(run: Evidence, folder: Path) -> None:
+    page = render(run)
+    for name, content in page.files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+    (folder / REPORT).write_text(page.html, encoding="utf-8")
+
+
+def _check_free(folder: Path, overwrite: bool) -> None:
+    """Refuse a place that holds something; overwriting replaces earlier runs only."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise UsageError(f"output folder {folder} is a file; choose another with -o")
+    if not any(folder.iterdir()):
+        return
+    if not overwrite:
+        raise UsageError(f"output folder {folder} is not empty; choose another with -o, or give --overwrite")
+    if not (folder / RECORD).is_file():
+        raise UsageError(
+            f"output folder {folder} holds other files than a run's; nothing was overwritten, choose another"
+        )
+
+
+def _artefacts(record: RunRecord) -> list[str]:
+    found = [entry.prepared.path for entry in record.inputs]
+    found += [artefact.path for finding in record.findings for artefact in finding.artefacts.values()]
+    return sorted({path for path in found if path.startswith(f"{FOLDER}/")})
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,128 @@
+"""The page: header, inputs with their findings, model, and how to make it again."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from xai.reports.evidence import Evidence
+from xai.reports.figures import encoded, picture
+from xai.reports.html.sections.base import Pictures, section_for
+from xai.reports.records import InputRecord
+
+BUDGET = 5 * 2**20
+SIDE_FOLDER = "report-images"
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Page:
+    """A rendered report.
+
+    Args:
+        html: the page.
+        files: pictures that did not fit into it, by path relative to the page.
+    """
+
+    html: str
+    files: dict[str, bytes]
+
+
+class Inline(Pictures):
+    """Puts pictures into the page."""
+
+    files: dict[str, bytes]
+
+    def __init__(self) -> None:
+        self.files = {}
+
+    def add(self, pixels: Any) -> str:
+        """Return a data: address."""
+        extension, content = encoded(pixels)
+        return f"data:image/{extension};base64,{base64.b64encode(content).decode()}"
+
+
+class Beside(Pictures):
+    """Puts pictures into a folder beside the page."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+
+    def add(self, pixels: Any) -> str:
+        """Return a relative address."""
+        extension, content = encoded(pixels)
+        name = f"{SIDE_FOLDER}/{hashlib.sha256(content).hexdigest()[:32]}.{extension}"
+        self.files[name] = content
+        return name
+
+
+def render(run: Evidence, budget: int = BUDGET) -> Page:
+    """Return the report of a run; pictures move to a folder beside it once the page exceeds the budget in bytes."""
+    page = _render(run, Inline())
+    return page if len(page.html.encode()) <= budget else _render(run, Beside())
+
+
+def environment() -> Environment:
+    """Return the template environment: autoescape is on for everything, a missing name is an error."""
+    made = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(number=number, share=share, count=count)
+    return made
+
+
+def number(value: object) -> str:
+    """Write a number with four digits, anything else as it is."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def share(value: float | None) -> str:
+    """Write a share as a percentage that never rounds to certainty."""
+    if value is None:
+        return "–"
+    if 0.9995 <= value < 1:
+        return "> 99.9 %"
+    return "< 0.1 %" if 0 < value < 0.0005 else f"{100 * value:.1f} %"
+
+
+def count(value: int) -> str:
+    """Write a whole number with thin spaces between thousands."""
+    return f"{value:,}".replace(",", "\u202f")
+
+
+def _render(run: Evidence, pictures: Inline | Beside) -> Page:
+    jinja = environment()
+    style = (_TEMPLATES / "report.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    images = "data:" if isinstance(pictures, Inline) else "'self' data:"
+    html = jinja.get_template("report.html").render(
+        run=run.record,
+        inputs=[_input(run, record, pictures, jinja) for record in run.record.inputs],
+        tally={status: sum(f.status == status for f in run.findings) for status in ("ok", "skipped", "failed")},
+        methods=list(dict.fromkeys(finding.title for finding in run.findings)),
+        card=json.dumps(run.record.model.card, indent=1, ensure_ascii=False),
+        style=Markup(style),  # our own file, not a user's text
+        csp=f"default-src 'none'; img-src {images}; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
+    )
+    return Page(html, pictures.files)
+
+
+def _input(run: Evidence, record: InputRecord, pictures: Pictures, jinja: Environment) -> dict[str, Any]:
+    pixels = picture(run.prepared(record), record.range)
+    panels = [
+        section_for(finding.family).render(finding, run, pictures, jinja)
+        for finding in run.findings
+        if finding.input == record.id
+    ]
+    return {"record": record, "picture": pictures.add(pixels), "small": pixels.shape[1] <= 128, "panels": panels}

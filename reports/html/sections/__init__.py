@@ -1,0 +1,1 @@
+"""Panels of the report: a file a family of findings."""

@@ -1,0 +1,75 @@
+"""The panel of an explanation: the map over the picture, alone, and in numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from xai.reports.evidence import Evidence
+from xai.reports.figures import colour_bar, coloured, is_blank, is_signed, overlaid, picture, scale, tiles
+from xai.reports.html.sections.base import Pictures, Section
+from xai.reports.records import Finding
+
+
+class Explanation(Section):
+    """Overlay, map, colour bar, one sentence, and the map's means as a table."""
+
+    family = "explanation"
+    body = """
+{% if not blank %}
+<p class="reading">The strongest response <b>{{ "for" if speaks_for else "against" }} {{ f.target.name }}</b> lies at row {{ f["values"]["peak row"].value }},
+column {{ f["values"]["peak column"].value }}, in the {{ place }} of the picture; half of the map's total lies in
+{{ f["values"]["half in"].value | share }} of its area.</p>
+<div class="pair">
+<figure><img class="{{ 'pixels' if small else 'photo' }}" src="{{ over }}" alt="{{ f.title }} over the picture, which is shown in grey. {{ words }}">
+<figcaption>over the picture (in grey)</figcaption></figure>
+<figure><img class="{{ 'pixels' if small else 'photo' }}" src="{{ alone }}" alt="The map alone. {{ words }}">
+<figcaption>the map alone</figcaption></figure>
+</div>
+<div class="bar"><img src="{{ bar }}" alt="Colours from {{ low | number }} to {{ high | number }}">
+<div class="ticks"><span>{{ low | number }}</span><span>{{ ((low + high) / 2) | number }}</span><span>{{ high | number }}</span></div>
+<div class="unit">{{ unit }}{% if signed %}: red speaks for {{ f.target.name }}, blue against{% endif %}{% if shared %};
+one scale for all maps of this method{% endif %}</div></div>
+<details><summary>The map in numbers</summary>
+<div class="scroll" tabindex="0" role="region" aria-label="{{ f.title }}: means of the map over tiles of the picture"><table class="tiles">
+<caption>Means over {{ table | length }} x {{ table[0] | length }} tiles of the picture, from the top left</caption>
+{% for row in table %}<tr>{% for cell in row %}<td>{{ '%.2g' | format(cell) }}</td>{% endfor %}</tr>
+{% endfor %}</table></div></details>
+{% endif %}
+"""
+
+    def context(self, finding: Finding, run: Evidence, pictures: Pictures) -> dict[str, Any]:
+        """Draw the map."""
+        if is_blank(finding):
+            return {"blank": True}
+        record, raw, signed = run.input(finding), run.array(finding, "map"), is_signed(finding)
+        low, high = scale(run, finding)
+        colours = coloured(raw, (low, high), signed=signed)
+        below = picture(run.prepared(record), record.range)
+        alike = [f for f in run.findings if f.method == finding.method and f.status == "ok"]
+        place = _place(finding, raw.shape)
+        return {
+            "blank": False,
+            "over": pictures.add(overlaid(below, colours)),
+            "alone": pictures.add(colours),
+            "bar": pictures.add(colour_bar(signed=signed)),
+            "small": raw.shape[1] <= 128,
+            "low": low,
+            "high": high,
+            "signed": signed,
+            "shared": len(alike) > 1,
+            "unit": finding.values["highest"].unit,
+            "table": tiles(raw),
+            "place": place,
+            "speaks_for": raw.ravel()[np.abs(raw).argmax()] >= 0,
+            "words": f"Values from {raw.min():.4g} to {raw.max():.4g}; the strongest lies in the {place}.",
+        }
+
+
+def _place(finding: Finding, shape: tuple[int, ...]) -> str:
+    """Say in words where the map's peak is."""
+    row, column = (finding.values[name].value for name in ("peak row", "peak column"))
+    third = [3 * int(place or 0) // size for place, size in zip((row, column), shape, strict=True)]
+    vertical, horizontal = ("upper", "middle", "lower")[third[0]], ("left", "centre", "right")[third[1]]
+    return "centre" if (vertical, horizontal) == ("middle", "centre") else f"{vertical} {horizontal}"

@@ -1,0 +1,208 @@
+"""Findings as data: frozen, typed and versioned. Every report is a rendering of these records."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA: Literal["xai.run/1"] = "xai.run/1"
+
+Status = Literal["ok", "skipped", "failed"]
+Verdict = Literal["holds", "violated", "not decided"]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Scalar = bool | int | Finite | str | None
+
+
+class Record(BaseModel):
+    """The base of all records."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Value(Record):
+    """One measured number or word.
+
+    Args:
+        value: what was measured; None if it could not be.
+        unit: its unit, in words.
+        n: how many things it was measured on.
+        interval: its confidence interval, if it is an estimate.
+    """
+
+    value: Scalar
+    unit: str = ""
+    n: int | None = None
+    interval: tuple[Finite, Finite] | None = None
+
+
+class Artefact(Record):
+    """A lossless array beside the record.
+
+    Args:
+        path: relative to the run's folder.
+        sha256: of the file.
+        shape: of the array.
+        dtype: of the array.
+    """
+
+    path: str
+    sha256: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class Prediction(Record):
+    """One output of the model for one input.
+
+    Args:
+        index: of the output.
+        name: its class.
+        output: as the model gave it.
+        probability: softmax over outputs that are logits, the output itself if it is a probability, else None.
+    """
+
+    index: int
+    name: str
+    output: Finite
+    probability: Finite | None
+
+
+class TargetRecord(Record):
+    """The output that a finding is about."""
+
+    index: int
+    name: str
+
+
+class InputRecord(Record):
+    """One input.
+
+    Args:
+        id: unique within the run.
+        source: the file or object it came from.
+        digest: sha256 of the file; of the prepared tensor's bytes if there is no file.
+        treatments: what was done to the picture, in order.
+        range: lowest and highest value that the model takes.
+        prepared: the tensor the model got, (channels, height, width) float32 in input units.
+        predictions: the highest outputs first.
+    """
+
+    id: str
+    source: str
+    digest: str
+    treatments: tuple[str, ...]
+    range: tuple[Finite, Finite]
+    prepared: Artefact
+    predictions: tuple[Prediction, ...]
+
+
+class LayerRecord(Record):
+    """One layer: its output's shape is given without the batch."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    parameters: int
+
+
+class ModelRecord(Record):
+    """The model as it was understood.
+
+    Args:
+        name: its name.
+        source: the file or name it came from.
+        format: what it was read from.
+        digest: sha256 of the file, "" without one.
+        fingerprint: sha256 of graph and tensors.
+        card: what is declared of it.
+        assumed: what had to be assumed.
+        parameters: trained numbers; None for a black box.
+        layers: those that hold no other layer, in order of computation.
+        no_graph: why it is a black box, "" if it is none.
+    """
+
+    name: str
+    source: str
+    format: str
+    digest: str
+    fingerprint: str
+    card: dict[str, Any]
+    assumed: tuple[str, ...]
+    parameters: int | None
+    layers: tuple[LayerRecord, ...]
+    no_graph: str
+
+
+class Finding(Record):
+    """What one method found for one input: what was asked and what came out.
+
+    Args:
+        id: unique within the run.
+        family: "explanation", ...
+        method: the method's name.
+        title: the method's title.
+        description: what its answer means.
+        limits: what its answer does not mean.
+        source: the paper.
+        kind: how much its answer is worth: exact, sound, statistical or heuristic.
+        input: id of the input.
+        target: the output it is about.
+        status: "ok", "skipped" (does not apply) or "failed".
+        reason: why it was skipped or failed, "" otherwise.
+        verdict: for what can hold or not.
+        parameters: every parameter that shaped the answer, also those chosen automatically.
+        values: what was measured, by name.
+        notes: what a reader must know of this very answer.
+        trust: what the answer is worth, by name of the measure.
+        seconds: it took.
+        artefacts: arrays by name; an explanation's "map" is (height, width) float32, raw.
+    """
+
+    id: str
+    family: str
+    method: str
+    title: str
+    description: str
+    limits: str
+    source: str
+    kind: str
+    input: str
+    target: TargetRecord | None = None
+    status: Status
+    reason: str = ""
+    verdict: Verdict | None = None
+    parameters: dict[str, Scalar] = {}
+    values: dict[str, Value] = {}
+    notes: tuple[str, ...] = ()
+    trust: dict[str, Value] = {}
+    seconds: Finite = 0.0
+    artefacts: dict[str, Artefact] = {}
+
+
+class RunRecord(Record):
+    """A whole run: what was asked, of what, with what, and what was found.
+
+    Args:
+        schema_version: of these records.
+        verb: "explain", ...
+        command: the command line or call that makes the run again.
+        created: when it began, ISO 8601 in UTC.
+        seconds: it took.
+        versions: of Python and the packages that computed.
+        settings: device, seed, threads and memory.
+        model: the model.
+        inputs: the inputs.
+        findings: what was found.
+    """
+
+    schema_version: Literal["xai.run/1"] = SCHEMA
+    verb: str
+    command: str
+    created: str
+    seconds: Finite
+    versions: dict[str, str]
+    settings: dict[str, str | int]
+    model: ModelRecord
+    inputs: tuple[InputRecord, ...]
+    findings: tuple[Finding, ...]

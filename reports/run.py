@@ -1,0 +1,74 @@
+"""A run as its user holds it: findings by method, maps, pictures, and a folder to keep it in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xai.errors import AnalysisError, UsageError, unknown
+from xai.reports.evidence import Evidence
+from xai.reports.records import Finding
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Found:
+    """One finding with its arrays at hand.
+
+    Args:
+        record: the finding.
+        run: that it belongs to.
+    """
+
+    record: Finding
+    run: Evidence
+
+    @property
+    def map(self) -> np.ndarray:
+        """The raw map, (height, width) float32; raises AnalysisError if the method was skipped or failed."""
+        if self.record.status != "ok":
+            raise AnalysisError(f"{self.record.title} was {self.record.status}: {self.record.reason}")
+        return self.run.array(self.record, "map")
+
+    def show(self) -> Figure:
+        """Return the picture and the map over it as a matplotlib figure."""
+        from xai.reports.figures import figure  # matplotlib takes a while to import
+
+        return figure(self.run, self.record)
+
+
+class Run(Evidence):
+    """What was asked and what came out.
+
+    `run["gradcam"]` is a method's finding, `run["gradcam", "cat"]` the one for the input of that id.
+    """
+
+    def __getitem__(self, key: str | tuple[str, str]) -> Found:
+        method, wanted = key if isinstance(key, tuple) else (key, None)
+        found = [finding for finding in self.findings if finding.method == method]
+        if not found:
+            raise unknown("finding of method", method, dict.fromkeys(finding.method for finding in self.findings))
+        if wanted is not None:
+            found = [finding for finding in found if finding.input == wanted]
+            if not found:
+                raise unknown("input", wanted, [record.id for record in self.record.inputs])
+        if len(found) > 1:
+            example = f"run[{method!r}, {found[0].input!r}]"
+            raise UsageError(f"there are {len(found)} findings of {method}; name the input too: {example}")
+        return Found(found[0], self)
+
+    def __iter__(self) -> Iterator[Found]:
+        """Yield every finding."""
+        return (Found(finding, self) for finding in self.findings)
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Write record, artefacts, report and manifest to a folder, all or nothing; return report.html's path."""
+        from xai.reports.folder import save  # the template engine is not needed before
+
+        return save(self, Path(folder), overwrite=overwrite)

@@ -1,0 +1,1 @@
+"""What breaks a model, what is proved about it, and what is foreign to it."""

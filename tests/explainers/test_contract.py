@@ -1,0 +1,109 @@
+"""What every explainer must keep, also one that is dropped in as a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import xai.explainers
+from xai.api import explain
+from xai.cli.main import run as command
+from xai.explainers.base import explainers
+from xai.models.model import Model
+from xai.registry import Kind
+
+TOY = '''
+"""A toy."""
+
+import torch
+from pydantic import Field
+
+from xai.explainers.base import Attribution, Explainer
+from xai.registry import Kind, Method
+
+
+class Toy(Explainer):
+    """Brightness."""
+
+    about = Method(name="toy", title="Toy map", summary="Bright is bright.", limits="Everything.", source="Nobody 2026",
+                   kind=Kind.HEURISTIC)
+    signed = False
+    unit = "brightness"
+
+    gain: float = Field(default=1.0, gt=0, description="factor")
+
+    def attribute(self, model, x, target, runtime):
+        return Attribution(self.gain * x.mean(0), chosen={"looked at": "pixels"})
+'''
+
+
+@pytest.mark.parametrize("name", explainers.all())
+def test_a_method_declares_itself(name: str) -> None:
+    cls = explainers.get(name)
+    assert cls.about.name == name
+    assert all((cls.about.title, cls.about.summary, cls.about.limits, cls.about.source, cls.unit))
+    assert isinstance(cls.about.kind, Kind)
+    assert all(field.description for field in cls.model_fields.values()), "every parameter is described"
+
+
+@pytest.mark.parametrize("name", explainers.all())
+def test_the_same_seed_gives_the_same_map_and_state_is_restored(name: str, small: Model, noise: torch.Tensor) -> None:
+    state = torch.get_rng_state()
+    first, second = (explain(small, noise, methods=[name], seed=5)[name] for _ in range(2))
+    assert np.array_equal(first.map, second.map)
+    assert first.map.dtype == np.float32
+    assert first.map.shape == (16, 16)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("name", explainers.all())
+def test_the_order_of_pictures_does_not_matter(name: str, small: Model) -> None:
+    generator = torch.Generator().manual_seed(0)
+    pictures = [torch.rand((3, 16, 16), generator=generator) for _ in range(2)]
+    forth = [found.map for found in explain(small, pictures, methods=[name])]
+    back = [found.map for found in explain(small, pictures[::-1], methods=[name])]
+    for one, other in zip(forth, reversed(back), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.fixture
+def toy() -> Iterator[None]:
+    """Drop a method in as one file."""
+    file = Path(xai.explainers.__path__[0]) / "zz_toy.py"
+    file.write_text(TOY)
+    try:
+        yield
+    finally:
+        file.unlink()
+
+
+@pytest.mark.usefixtures("toy")
+def test_a_method_dropped_in_as_one_file_is_found_everywhere(
+    small: Model, noise: torch.Tensor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = explain(small, noise, methods=["toy"], parameters={"toy": {"gain": 2}})["toy"]
+    np.testing.assert_allclose(found.map, 2 * noise.mean(0).numpy(), rtol=1e-6)
+
+    assert command(["methods"]) == 0
+    assert "toy" in capsys.readouterr().out
+    folder = tmp_path / "run"
+    arguments = [
+        "explain",
+        "sample:shapes",
+        "sample:shapes",
+        "--methods",
+        "toy",
+        "--set",
+        "toy.gain=3",
+        "-o",
+        str(folder),
+    ]
+    assert command(arguments) == 0
+    page = (folder / "report.html").read_text()
+    assert "Toy map" in page
+    assert "brightness" in page
+    assert "Nobody 2026" in page

@@ -1,0 +1,37 @@
+"""xai: what a trained network looks at, what breaks it, what is proved about it.
+
+    import xai
+
+    model = xai.load("model.pt", arch="torchvision:resnet18")
+    run = xai.explain(model, "image.png")
+    run["gradcam"].map          # (height, width) float32
+    run["gradcam"].show()       # a matplotlib figure
+    run.save("my-run")          # report.html, record.json, artefacts/
+
+The names are loaded when they are first used, so that `import xai` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from xai.version import __version__
+
+if TYPE_CHECKING:
+    from xai.api import explain, load
+    from xai.errors import XaiError
+
+_HOMES = {"load": "xai.api", "explain": "xai.api", "XaiError": "xai.errors"}
+
+__all__ = ["XaiError", "__version__", "explain", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'xai' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

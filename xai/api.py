@@ -1,0 +1,91 @@
+"""The Python API: the same engine as the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from xai.data.samples import read_samples
+from xai.engine.explain import explain as run_explain
+from xai.engine.plan import Parameters, plan_explain
+from xai.models.images import ImageLike
+from xai.models.loading import Source
+from xai.models.loading import load as load_model
+from xai.models.model import Model
+from xai.reports.run import Run
+from xai.runtime import Progress, Runtime, resolve_device, silent
+
+
+def load(
+    source: Source,
+    *,
+    arch: str | None = None,
+    card: str | Path | None = None,
+    labels: str | Path | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    **declared: Any,
+) -> Model:
+    """Open a model: a live module, a file, a folder, "torchvision:NAME", "timm:NAME" or "sample:NAME".
+
+    Args:
+        source: what to open.
+        arch: for files of weights: "torchvision:NAME", "timm:NAME" or "path/to/net.py:function", arguments allowed.
+        card: YAML file that says what the model file does not; default <stem>.yaml or model.yaml beside it.
+        labels: file with the classes' names.
+        device: "auto", "cpu" or "cuda".
+        seed: for weights that no file gives.
+        **declared: fields of the card or of its input, before the file's: shape=(3, 224, 224), mean=..., std=...,
+            range=..., resize=..., classes=..., output=..., name=...
+
+    Raises:
+        xai.errors.UsageError: a path or name does not exist, or something is missing.
+        xai.errors.RefusedFileError: a file is unsafe, unreadable, or not what it says.
+    """
+    return load_model(source, arch=arch, card=card, labels=labels, device=resolve_device(device), seed=seed, **declared)
+
+
+def explain(
+    model: Model,
+    image: ImageLike | Iterable[ImageLike],
+    *,
+    methods: Iterable[str] | None = None,
+    target: str | int | None = None,
+    layer: str | None = None,
+    parameters: Parameters | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Run:
+    """Explain what a model looks at.
+
+    Args:
+        model: from `load`.
+        image: a path, a folder, a PIL picture, an array of bytes (height, width[, 3]), a tensor (channels, height,
+            width) in input units, or several of these.
+        methods: names (see `xai methods`); default those that need no choice.
+        target: a class's name or index; default the predicted one.
+        layer: for the methods that look at one.
+        parameters: by method and name: {"occlusion": {"window": 16}}.
+        seed: of everything random.
+        progress: called with (stage, done, total).
+
+    Returns:
+        The run: run["gradcam"].map is (height, width) float32; run.save(folder) writes report and evidence.
+
+    Raises:
+        xai.errors.UsageError: a name or value does not exist or fit.
+        xai.errors.RefusedFileError: a picture is damaged.
+    """
+    names = None if methods is None else list(methods)
+    plan = plan_explain(model, names, target, layer, parameters)
+    runtime = Runtime(device=model.device, seed=seed, progress=progress or silent)
+    call = _call(model, image, methods=names, target=target, layer=layer, parameters=parameters, seed=seed or None)
+    return run_explain(model, read_samples(image, model), plan, runtime=runtime, command=call)
+
+
+def _call(model: Model, image: object, **options: object) -> str:
+    """Return the call that makes a run again, as far as its arguments can be written down."""
+    shown = repr(str(image)) if isinstance(image, str | Path) else f"<{type(image).__name__}>"
+    given = "".join(f", {name}={value!r}" for name, value in options.items() if value is not None)
+    return f"xai.explain(xai.load({model.source!r}), {shown}{given})"

@@ -1,0 +1,119 @@
+"""xai explain: what does the model look at?"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from xai.cli.terminal import plain, progress, say
+from xai.errors import UsageError
+
+if TYPE_CHECKING:
+    from xai.reports.run import Run
+
+FAILED = 3
+
+
+def explain(
+    model: Annotated[
+        str, typer.Argument(help="A file, a folder holding one, torchvision:NAME, timm:NAME or sample:NAME.")
+    ],
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGE...", help="Pictures, folders of pictures, or sample:NAME.")
+    ],
+    methods: Annotated[str | None, typer.Option(help="Names, separated by commas; see xai methods.")] = None,
+    target: Annotated[str | None, typer.Option(help="A class's name or index; default the predicted one.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Layer for the methods that look at one.")] = None,
+    arch: Annotated[
+        str | None,
+        typer.Option(
+            help="For files of weights: torchvision:NAME, timm:NAME or path/to/net.py:function; arguments allowed."
+        ),
+    ] = None,
+    card: Annotated[
+        Path | None, typer.Option(help="Card of the model; default <stem>.yaml or model.yaml beside it.")
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="File with the classes' names.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="METHOD.PARAM=VALUE", help="A method's parameter; may be repeated."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder of the run; default xai-runs/explain-<model>-<n>.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in that folder.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record instead of the report's path.")] = False,
+) -> int:
+    """Explain what MODEL looks at in each IMAGE, and write a report."""
+    from xai.data.samples import read_samples
+    from xai.engine.explain import explain as run_explain
+    from xai.engine.plan import plan_explain
+    from xai.models.loading import load
+    from xai.reports.artefacts import FolderStore
+    from xai.reports.folder import REPORT, free_folder, publish, writing
+    from xai.runtime import Runtime, resolve_device
+
+    settings = read_settings(parameters or [])
+    loaded = load(model, arch=arch, card=card, labels=labels, device=resolve_device(device), seed=seed)
+    plan = plan_explain(loaded, methods.split(",") if methods else None, target, layer, settings)
+    samples = list(read_samples(images, loaded))
+    command = _command(locals())
+    folder = output or free_folder("explain", Path(model.rpartition(":")[2]).stem)
+    with writing(folder, overwrite=overwrite) as partial:
+        with progress() as tell:
+            runtime = Runtime(device=loaded.device, seed=seed, progress=tell)
+            run = run_explain(loaded, samples, plan, runtime=runtime, store=FolderStore(partial), command=command)
+        publish(run, partial)
+    _tell(run)
+    typer.echo(run.record.model_dump_json(indent=1) if as_json else str(folder / REPORT))
+    return FAILED if any(finding.status == "failed" for finding in run.findings) else 0
+
+
+def read_settings(lines: list[str]) -> dict[str, dict[str, Any]]:
+    """Return parameters by method and name of lines METHOD.PARAM=VALUE; values are read as YAML scalars."""
+    import yaml
+
+    found: dict[str, dict[str, Any]] = {}
+    for line in lines:
+        name, equals, text = line.partition("=")
+        method, dot, parameter = name.partition(".")
+        if not (equals and dot and method and parameter):
+            raise UsageError(f"--set {line!r}: expected METHOD.PARAM=VALUE, such as --set occlusion.window=16")
+        try:
+            found.setdefault(method, {})[parameter] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UsageError(f"--set {line!r}: {text!r} is no value") from error
+    return found
+
+
+def _command(given: dict[str, Any]) -> str:
+    """Return the command that makes the run again, without where it was written to."""
+    words = ["xai", "explain", given["model"], *given["images"]]
+    for name in ("methods", "target", "layer", "arch", "card", "labels"):
+        words += [f"--{name}", str(given[name])] if given[name] is not None else []
+    words += ["--device", given["device"], "--seed", str(given["seed"])]
+    for line in given["parameters"] or []:
+        words += ["--set", line]
+    return shlex.join(words)
+
+
+def _tell(run: Run) -> None:
+    """Say what was assumed, what was found, and what was not."""
+    for line in run.record.model.assumed:
+        say(f"assumed: {line}")
+    for finding in run.findings:
+        if finding.status != "ok":
+            say(f"{finding.status}: {finding.title} on {finding.input}: {finding.reason}")
+        for note in finding.notes:
+            say(f"note: {finding.title} on {finding.input}: {note}")
+    if sys.stderr.isatty():
+        for record in run.record.inputs:
+            first = record.predictions[0]
+            sure = "" if first.probability is None else f" ({100 * first.probability:.1f} %)"
+            say(f"{plain(record.id)}: {first.name}{sure}")

@@ -1,0 +1,82 @@
+"""The command `xai`: its verbs, and the one place where errors become a line and an exit code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+from xai.cli import explain, methods, report
+from xai.cli.terminal import say
+from xai.errors import XaiError
+from xai.version import __version__
+
+INTERRUPTED, BROKEN = 130, 3
+
+app = typer.Typer(
+    name="xai",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="What a trained network looks at, what breaks it, and what is proved about it.",
+    epilog="Exit codes: 0 done, 1 violated or tampered, 2 usage, 3 a finding or the program failed, 4 file refused, "
+    "5 not decided, 130 interrupted.",
+)
+app.command("explain")(explain.explain)
+app.command("methods")(methods.methods)
+app.command("report")(report.report)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and log everything.")] = False,
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    logging.basicConfig(level=logging.DEBUG if debug else logging.CRITICAL, format="%(name)s: %(message)s")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and leave with its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line; return its exit code."""
+    try:
+        result = app(args=arguments, prog_name="xai", standalone_mode=False)
+    except XaiError as error:
+        return _told(error, error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        typer.echo(error.format_message())
+        return 2
+    except click.ClickException as error:
+        say(f"error: {error.format_message()}")
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        say("interrupted: nothing was written")
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read has left; say nothing more
+        return 0
+    except Exception as error:
+        return _told(error, BROKEN)
+    return result if isinstance(result, int) else 0
+
+
+def _told(error: Exception, code: int) -> int:
+    """Say in one line what went wrong; the traceback goes to whoever asked for it."""
+    logging.getLogger("xai").debug("failed", exc_info=error)
+    fault = "a fault of the program: run again with xai --debug and report it"
+    say(f"error: {error}" if isinstance(error, XaiError) else f"error: {type(error).__name__}: {error}; {fault}")
+    return code

@@ -1,0 +1,1 @@
+"""Streams of samples from files, folders and arrays."""

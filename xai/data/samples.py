@@ -1,0 +1,81 @@
+"""Pictures as samples: each with an id that is unique within a run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from xai.errors import UsageError, unknown
+from xai.models.images import ImageLike
+from xai.models.model import Model
+from xai.models.safety import sha256
+from xai.models.samples import sample_images, sample_names
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One input, ready for the model.
+
+    Args:
+        id: unique within the run.
+        source: the file or object it came from.
+        digest: sha256 of the file, else of the prepared tensor.
+        input: (channels, height, width) float32 in input units.
+        treatments: what was done to the picture.
+    """
+
+    id: str
+    source: str
+    digest: str
+    input: torch.Tensor
+    treatments: tuple[str, ...]
+
+
+def read_samples(images: ImageLike | Iterable[ImageLike], model: Model) -> Iterator[Sample]:
+    """Yield a sample for each picture; folders give the pictures in them, "sample:NAME" the bundled ones.
+
+    Raises:
+        UsageError: a path or name does not exist, a folder holds no picture, or nothing was given.
+        RefusedFileError: a file is not a whole picture.
+    """
+    taken: dict[str, int] = {}
+    for image in _listed(images):
+        prepared = model.prepare(image)
+        path = Path(image) if isinstance(image, str | Path) else None
+        name = path.stem if path else "image"
+        count = taken[name] = taken.get(name, 0) + 1
+        yield Sample(
+            id=name if count == 1 else f"{name}-{count}",
+            source=str(image) if path else f"<{type(image).__name__}>",
+            digest=sha256(path) if path else hashlib.sha256(prepared.tensor.numpy().tobytes()).hexdigest(),
+            input=prepared.tensor,
+            treatments=prepared.treatments,
+        )
+    if not taken:
+        raise UsageError("no picture was given")
+
+
+def _listed(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike]:
+    """Take lists and folders apart."""
+    if isinstance(images, str) and images.startswith("sample:"):
+        name = images.removeprefix("sample:")
+        if name not in sample_names():
+            raise unknown("sample", name, sample_names())
+        yield from sample_images(name)
+    elif isinstance(images, str | Path) and Path(images).is_dir():
+        files = sorted(file for file in Path(images).iterdir() if file.suffix.lower() in SUFFIXES)
+        if not files:
+            raise UsageError(f"folder {images} holds no picture ({', '.join(SUFFIXES)})")
+        yield from files
+    elif isinstance(images, Iterable) and not isinstance(images, str | np.ndarray | torch.Tensor):
+        for image in images:
+            yield from _listed(image)
+    else:
+        yield images

@@ -1,0 +1,80 @@
+"""What a run's record keeps of model, inputs and environment."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+from xai.data.samples import Sample
+from xai.models.model import Model
+from xai.reports.artefacts import Store, put
+from xai.reports.records import InputRecord, LayerRecord, ModelRecord, Prediction
+from xai.version import __version__
+
+PACKAGES = ("torch", "torchvision", "numpy", "pillow")
+TOP = 5
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computed."""
+    found = {"xai": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def model_record(model: Model) -> ModelRecord:
+    """Return the model as it was understood."""
+    layers = [layer for layer in model.graph.layers.values() if layer.leaf] if model.graph else []
+    return ModelRecord(
+        name=model.name,
+        source=model.source,
+        format=model.format,
+        digest=model.digest,
+        fingerprint=model.fingerprint,
+        card=model.card.model_dump(mode="json", exclude_none=True),
+        assumed=model.assumed,
+        parameters=model.graph.parameters if model.graph else None,
+        layers=tuple(LayerRecord(name=x.name, kind=x.kind, shape=x.shape, parameters=x.parameters) for x in layers),
+        no_graph=model.no_graph,
+    )
+
+
+def input_record(sample: Sample, outputs: torch.Tensor, model: Model, store: Store) -> InputRecord:
+    """Return one input with its highest outputs.
+
+    Args:
+        sample: the input.
+        outputs: (classes,) for it.
+        model: that gave them.
+        store: keeps the prepared tensor.
+    """
+    return InputRecord(
+        id=sample.id,
+        source=sample.source,
+        digest=sample.digest,
+        treatments=sample.treatments,
+        range=model.input.range,
+        prepared=put(store, sample.input.numpy()),
+        predictions=predictions(outputs, model),
+    )
+
+
+def predictions(outputs: torch.Tensor, model: Model) -> tuple[Prediction, ...]:
+    """Return the highest of outputs (classes,), with probabilities where the outputs' meaning gives them."""
+    outputs = outputs.double().cpu()
+    shares = {"logits": outputs.softmax(0), "probabilities": outputs, "values": None}[model.card.output]
+    return tuple(
+        Prediction(
+            index=index,
+            name=model.classes[index],
+            output=float(outputs[index]),
+            probability=None if shares is None else float(shares[index]),
+        )
+        for index in outputs.topk(min(TOP, len(outputs))).indices.tolist()
+    )

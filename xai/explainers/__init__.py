@@ -1,0 +1,1 @@
+"""What does the model look at? A method a file."""

@@ -1,0 +1,59 @@
+"""Grad-CAM."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch.nn import functional as F
+
+from xai.errors import NotApplicableError
+from xai.explainers.base import Attribution, Explainer
+from xai.models.model import Model
+from xai.models.targets import Target
+from xai.registry import Kind, Method, Need
+from xai.runtime import Runtime
+
+
+def grad_cam(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """Return the map (batch, rows, columns) of an activation and its gradient (batch, channels, rows, columns)."""
+    weights = gradient.mean(dim=(-2, -1), keepdim=True)
+    return F.relu((weights * activation).sum(dim=1))
+
+
+class GradCAM(Explainer):
+    """Gradient-weighted class activation mapping (Selvaraju et al. 2017)."""
+
+    about = Method(
+        name="gradcam",
+        title="Grad-CAM",
+        summary="Bright places hold features of one layer that raise the target's output.",
+        limits=(
+            "It is as coarse as the layer's grid, shows only what speaks for the target, and says nothing about what "
+            "would happen if the place were changed."
+        ),
+        source="Selvaraju et al. 2017, Grad-CAM: Visual Explanations via Gradient-based Localization",
+        kind=Kind.HEURISTIC,
+        needs=frozenset({Need.GRADIENTS, Need.GRAPH}),
+        default=True,
+    )
+    signed = False
+    unit = "weighted activation"
+
+    layer: str | None = Field(default=None, description="layer to look at; default the last one with rows and columns")
+
+    def check(self, model: Model) -> None:
+        """Raise UsageError if there is no such layer."""
+        if self.layer is not None and model.graph is not None:
+            model.layer(self.layer)
+
+    def attribute(self, model: Model, x: torch.Tensor, target: Target, runtime: Runtime) -> Attribution:  # noqa: ARG002  # one forward and one backward pass need no batches
+        """Weight the layer's channels by the target's mean gradient, add them up, keep what is positive."""
+        layer = model.layer(self.layer) if self.layer else model.spatial_layer
+        if layer.layout is None or not layer.layout.is_feature_map:
+            raise NotApplicableError(f"the output of layer {layer.name!r} has no rows and columns: {layer.shape}")
+        tap = model.tap(x[None], layer)
+        (gradient,) = torch.autograd.grad(target(tap.outputs).sum(), tap.value)
+        coarse = grad_cam(layer.layout.to_grid(tap.value.detach()), layer.layout.to_grid(gradient))
+        fine = F.interpolate(coarse[:, None], size=x.shape[-2:], mode="bilinear", align_corners=False)
+        grid = f"{coarse.shape[-2]} x {coarse.shape[-1]}"
+        return Attribution(fine[0, 0], chosen={"layer": layer.name, "grid": grid})

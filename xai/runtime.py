@@ -1,0 +1,74 @@
+"""The one context in which an analysis runs: device, seed, threads, memory and progress."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+
+from xai.errors import UsageError
+
+Progress = Callable[[str, int, int], None]
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the torch device for "auto", "cpu", "cuda" or "cuda:N"; raise UsageError if it is not here."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.split(":")[0] not in ("cpu", "cuda"):
+        raise UsageError(f"there is no device {name!r}; expected one of {', '.join(DEVICES)}")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError("no CUDA device is usable here; use --device cpu, or install a CUDA build of torch")
+    return torch.device(name)
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """How analyses run.
+
+    Args:
+        device: where tensors live.
+        seed: the run's seed; every method and sample derives its own from it.
+        threads: threads a forward pass may use; 0 leaves torch's own choice.
+        memory: bytes that one batch's activations may take.
+        progress: called with (stage, done, total).
+    """
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    seed: int = 0
+    threads: int = 0
+    memory: int = 512 * 2**20
+    progress: Progress = silent
+
+    def settings(self) -> dict[str, str | int]:
+        """Return what the record keeps of this context."""
+        return {
+            "device": str(self.device),
+            "seed": self.seed,
+            "threads": self.threads or torch.get_num_threads(),
+            "memory": self.memory,
+        }
+
+    @contextmanager
+    def seeded(self, *names: str) -> Iterator[torch.Generator]:
+        """Give a generator whose seed follows from the run's seed and the names; global state is restored after."""
+        digest = hashlib.sha256("\0".join((str(self.seed), *names)).encode()).digest()
+        seed = int.from_bytes(digest[:7], "big")
+        devices = [self.device] if self.device.type == "cuda" else []
+        threads = torch.get_num_threads()
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            torch.set_num_threads(self.threads or threads)
+            try:
+                yield torch.Generator(device=self.device).manual_seed(seed)
+            finally:
+                torch.set_num_threads(threads)
