@@ -40,18 +40,17 @@ class Prepared:
 
 def read_image(path: Path) -> Image.Image:
     """Read a PNG, JPEG or WEBP file; raise UsageError if it is missing, RefusedFileError if it is damaged."""
-    if not path.exists():
-        raise UsageError(f"image {path} does not exist")
-    if path.is_dir():
-        raise UsageError(f"image {path} is a folder; expected a picture ({', '.join(FORMATS)})")
+    if not path.is_file():
+        raise UsageError(f"image {path} does not exist, or is no file")
     if path.stat().st_size == 0:
         raise RefusedFileError(f"image {path} is empty")
     try:
         with warnings.catch_warnings():
             # Pillow only warns of a decompression bomb below twice its limit.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(path, formats=FORMATS)
-            image.load()
+            with Image.open(path, formats=FORMATS) as image:
+                image.info["frames"] = getattr(image, "n_frames", 1)
+                image.load()
     except UnidentifiedImageError as error:
         raise RefusedFileError(
             f"image {path} is not a picture that is read here; expected {', '.join(FORMATS)}"
@@ -108,8 +107,9 @@ def _checked(tensor: torch.Tensor, spec: Input) -> torch.Tensor:
 
 def _oriented(image: Image.Image, notes: list[str]) -> Image.Image:
     """Take the first frame, upright as EXIF says."""
-    if getattr(image, "n_frames", 1) > 1:
-        notes.append(f"first of {getattr(image, 'n_frames', 1)} frames")
+    frames = image.info["frames"] if "frames" in image.info else getattr(image, "n_frames", 1)
+    if frames > 1:
+        notes.append(f"first of {frames} frames")
     upright = ImageOps.exif_transpose(image)
     if image.getexif().get(0x0112, 1) != 1:
         notes.append("turned upright as its EXIF data says")

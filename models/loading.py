@@ -195,7 +195,8 @@ def _fill(network: nn.Module, content: nn.Module | StateDict, spec: str) -> None
     """Put weights into an architecture; say where they differ."""
     assert isinstance(content, Mapping)
     own = network.state_dict()
-    missing = [key for key in own if key not in content]
+    # torch before 0.4.1 did not count batches; the count plays no part in evaluation.
+    missing = [key for key in own if key not in content and not key.endswith("num_batches_tracked")]
     surplus = [key for key in content if key not in own]
     shapes = [
         f"{key} is {tuple(own[key].shape)} in the architecture and {tuple(content[key].shape)} in the file"
@@ -209,7 +210,7 @@ def _fill(network: nn.Module, content: nn.Module | StateDict, spec: str) -> None
         raise RefusedFileError(
             f"the weights do not fit {spec}: {'; '.join(parts)}; try another --arch or other arguments"
         )
-    network.load_state_dict(dict(content))
+    network.load_state_dict(dict(content), strict=False)
 
 
 def _few(keys: list[str]) -> str:
@@ -269,9 +270,7 @@ def _program(
         raise
     except Exception as error:
         log.debug("torch.export failed", exc_info=True)
-        reason = (
-            f"torch.export cannot follow this network ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
-        )
+        reason = _no_export(error)
     else:
         return graph, graph, ""
     own = next((tensor.device for tensor in network.network.parameters()), torch.device("cpu"))
@@ -283,6 +282,14 @@ def _program(
         return outputs
 
     return None, forward, reason
+
+
+def _no_export(error: Exception) -> str:
+    """Say why a network has no graph."""
+    text = " ".join(str(error).split())
+    if "Constraints violated (batch)" in text:
+        return "its code fixes the batch size, so torch.export cannot follow it; len(x) does that, x.shape[0] does not"
+    return f"torch.export cannot follow this network ({type(error).__name__}: {text[:200]})"
 
 
 def _outputs(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> int:

@@ -83,5 +83,5 @@ def _write_module_stacks(graph: fx.Graph) -> None:
 
 def _stack(place: Hierarchy, suffix: str) -> list[tuple[str, tuple[str, str]]]:
     paths = [".".join(("network", *(name for name, _ in place[: depth + 1]))) for depth in range(len(place))]
-    ends = [""] * (len(paths) - 1) + [suffix]
+    ends = [""] * (len(paths) - 1) + [suffix] * bool(paths)
     return [(path + end, (path, kind)) for path, end, (_, kind) in zip(paths, ends, place, strict=True)]

@@ -16,6 +16,7 @@ from xai.reports.evidence import Evidence
 from xai.reports.figures import encoded, picture
 from xai.reports.html.sections.base import Pictures, section_for
 from xai.reports.records import InputRecord
+from xai.reports.text import visible
 
 BUDGET = 5 * 2**20
 SIDE_FOLDER = "report-images"
@@ -74,12 +75,17 @@ def environment() -> Environment:
     made = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
+        finalize=_visible,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     made.filters.update(number=number, share=share, count=count)
     return made
+
+
+def _visible(value: object) -> object:
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def number(value: object) -> str:

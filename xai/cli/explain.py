@@ -51,7 +51,8 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="Print the record instead of the report's path.")] = False,
 ) -> int:
     """Explain what MODEL looks at in each IMAGE, and write a report."""
-    from xai.data.samples import read_samples
+    given = dict(locals())
+    from xai.data.samples import list_pictures, read_samples
     from xai.engine.explain import explain as run_explain
     from xai.engine.plan import plan_explain
     from xai.models.loading import load
@@ -60,10 +61,11 @@ def explain(
     from xai.runtime import Runtime, resolve_device
 
     settings = read_settings(parameters or [])
+    pictures = list(list_pictures(images))  # a wrong path is told before the model is loaded
     loaded = load(model, arch=arch, card=card, labels=labels, device=resolve_device(device), seed=seed)
     plan = plan_explain(loaded, methods.split(",") if methods else None, target, layer, settings)
-    samples = list(read_samples(images, loaded))
-    command = _command(locals())
+    samples = list(read_samples(pictures, loaded))
+    command = _command(given)
     folder = output or free_folder("explain", Path(model.rpartition(":")[2]).stem)
     with writing(folder, overwrite=overwrite) as partial:
         with progress() as tell:

@@ -7,19 +7,18 @@ import os
 import sys
 from typing import Annotated
 
-import click
 import typer
+from typer.exceptions import Abort, TyperException
 
 from xai.cli import explain, methods, report
 from xai.cli.terminal import say
-from xai.errors import XaiError
+from xai.errors import UsageError, XaiError
 from xai.version import __version__
 
 INTERRUPTED, BROKEN = 130, 3
 
 app = typer.Typer(
     name="xai",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="What a trained network looks at, what breaks it, and what is proved about it.",
@@ -54,23 +53,23 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str]) -> int:
     """Run the command line; return its exit code."""
     try:
-        result = app(args=arguments, prog_name="xai", standalone_mode=False)
+        result = app(args=arguments or ["--help"], prog_name="xai", standalone_mode=False)
     except XaiError as error:
         return _told(error, error.exit_code)
-    except click.exceptions.NoArgsIsHelpError as error:
-        typer.echo(error.format_message())
-        return 2
-    except click.ClickException as error:
+    except TyperException as error:
         say(f"error: {error.format_message()}")
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        say("interrupted: nothing was written")
-        return INTERRUPTED
+    except (KeyboardInterrupt, Abort):
+        result = INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read has left; say nothing more
         return 0
     except Exception as error:
         return _told(error, BROKEN)
+    if result == INTERRUPTED:  # typer turns a KeyboardInterrupt into this code
+        say("interrupted: nothing was written")
+    if not arguments:
+        return UsageError.exit_code
     return result if isinstance(result, int) else 0
 
 

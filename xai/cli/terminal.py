@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from xai.reports.text import visible
+
 if TYPE_CHECKING:
     from xai.runtime import Progress
 
 
 def plain(text: str) -> str:
     """Return a text in one line, without the control characters that a hostile name could hold."""
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in " ".join(text.split()))
+    return visible(" ".join(text.split()))
 
 
 def say(text: str) -> None:

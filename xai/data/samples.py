@@ -46,7 +46,7 @@ def read_samples(images: ImageLike | Iterable[ImageLike], model: Model) -> Itera
         RefusedFileError: a file is not a whole picture.
     """
     taken: dict[str, int] = {}
-    for image in _listed(images):
+    for image in list_pictures(images):
         prepared = model.prepare(image)
         path = Path(image) if isinstance(image, str | Path) else None
         name = path.stem if path else "image"
@@ -62,8 +62,8 @@ def read_samples(images: ImageLike | Iterable[ImageLike], model: Model) -> Itera
         raise UsageError("no picture was given")
 
 
-def _listed(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike]:
-    """Take lists and folders apart."""
+def list_pictures(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike]:
+    """Take lists, folders and samples apart; raise UsageError for what does not exist. Nothing is read yet."""
     if isinstance(images, str) and images.startswith("sample:"):
         name = images.removeprefix("sample:")
         if name not in sample_names():
@@ -76,6 +76,8 @@ def _listed(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike]:
         yield from files
     elif isinstance(images, Iterable) and not isinstance(images, str | np.ndarray | torch.Tensor):
         for image in images:
-            yield from _listed(image)
+            yield from list_pictures(image)
     else:
+        if isinstance(images, str | Path) and not Path(images).exists():
+            raise UsageError(f"image {images} does not exist")
         yield images

@@ -24,6 +24,7 @@ class Attribution:
 
     Args:
         map: (height, width) of the prepared input, raw; high speaks for the target.
+        noise: differences within the map up to this size are rounding.
         chosen: parameters as they were used, where the method chose them.
         values: what it measured besides.
         notes: what a reader must know of this answer.
@@ -33,6 +34,7 @@ class Attribution:
     chosen: dict[str, Scalar] = field(default_factory=dict)
     values: dict[str, Value] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    noise: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,9 @@ class Explainer(BaseModel, ABC):
             raise AnalysisError(f"expected a map of {tuple(x.shape[-2:])}, the method returned {raw.shape}")
         if not np.isfinite(raw).all():
             raise AnalysisError("the map holds NaN or infinite values")
-        values = {**found.values, **_measured(raw, self.unit)}
-        notes = found.notes if values["blank"].value is False else (*found.notes, _blank_note(raw))
+        blank = float(raw.max()) - float(raw.min()) <= found.noise
+        values = {**found.values, **_measured(raw, self.unit), "blank": Value(value=blank)}
+        notes = (*found.notes, _blank_note(raw)) if blank else found.notes
         return Explanation(raw, {**self.model_dump(), **found.chosen}, values, notes)
 
 
@@ -94,7 +97,6 @@ def _measured(raw: np.ndarray, unit: str) -> dict[str, Value]:
         "peak row": Value(value=int(row), unit="pixels from the top"),
         "peak column": Value(value=int(column), unit="pixels from the left"),
         "half in": Value(value=_half_area(raw), unit="share of the picture that holds half of the map's total"),
-        "blank": Value(value=bool(raw.max() == raw.min())),
     }
 
 
@@ -108,7 +110,8 @@ def _half_area(raw: np.ndarray) -> float | None:
 
 
 def _blank_note(raw: np.ndarray) -> str:
-    return f"The map is blank: every pixel has the value {raw.flat[0]:g}. It says nothing about this picture."
+    around = "the value" if raw.max() == raw.min() else "but for rounding the value"
+    return f"The map is blank: every pixel has {around} {raw.flat[0]:.3g}. It says nothing about this picture."
 
 
 explainers: Family[Explainer] = Family("method", "xai.explainers", Explainer, key=lambda leaf: leaf.about.name)  # type: ignore[type-abstract]  # a family is of subclasses of its abstract base

@@ -18,6 +18,7 @@ from xai.runtime import Runtime
 
 Fill = Literal["image", "dataset", "black", "white", "grey"]
 MAX_BATCH = 32
+ROUNDING = 2.0**-20  # of the largest output: what float32 sums may differ by from batch to batch
 
 
 def starts(size: int, window: int, stride: int) -> list[int]:
@@ -94,7 +95,8 @@ class Occlusion(Explainer):
             (slice(top, top + window), slice(left, left + window))
             for top, left in product(starts(height, window, stride), starts(width, window, stride))
         ]
-        whole = target(model(x[None]))
+        outputs = model(x[None])
+        whole = target(outputs)
         batch = self.batch or self._batch(model, runtime)
         drops = []
         for done in range(0, len(places), batch):
@@ -109,6 +111,7 @@ class Occlusion(Explainer):
                 "windows": Value(value=len(places)),
                 "output": Value(value=float(whole), unit="of the whole picture"),
             },
+            noise=ROUNDING * float(outputs.abs().max()),
         )
 
     def _sizes(self, model: Model) -> tuple[int, int]:

@@ -1,0 +1,364 @@
+"""Bad input through the command line: one clear line, the right exit code, nothing half-written."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from tests.networks import Linear, Tuple
+from xai.cli.main import run
+
+ARCH = """
+import torch
+from torch import nn
+
+from tests.networks import Linear, Tuple
+
+def make(classes=3):
+    return Linear(classes=classes)
+
+def tuple_of_two():
+    return Tuple()
+
+def broken():
+    raise ValueError("no such luck")
+
+def number():
+    return 7
+"""
+CARD = "input: {shape: [3, 12, 10]}\nclasses: [a, b, c]\n"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's folder: a picture, an architecture, a state dict with its card."""
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save("image.png")
+    Path("net.py").write_text(ARCH)
+    torch.save(Linear().state_dict(), "model.pt")
+    Path("model.yaml").write_text(CARD)
+    return tmp_path
+
+
+Call = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def xai(place: Path, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run a command line that must fail; return exit code and the one line on stderr."""
+
+    def call(*arguments: str) -> tuple[int, str]:
+        before = sorted(place.rglob("*"))
+        code = run(["explain", *arguments])
+        captured = capsys.readouterr()
+        lines = captured.err.splitlines()
+        assert captured.out == ""
+        assert len(lines) == 1, captured.err
+        assert "Traceback" not in captured.err
+        left = [path for path in sorted(place.rglob("*")) if path not in before and "__pycache__" not in path.parts]
+        assert left == [], "something was left behind"
+        return code, lines[0]
+
+    return call
+
+
+def test_what_is_right_works(place: Path) -> None:
+    assert run(["explain", "model.pt", "image.png", "--arch", "net.py:make", "-o", "out"]) == 0
+    assert (place / "out" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["gone.pt", "image.png"], 2, "model gone.pt does not exist"),
+        (["model.pt", "gone.png", "--arch", "net.py:make"], 2, "image gone.png does not exist"),
+        (
+            ["model.pt", "image.png"],
+            2,
+            "holds weights only (1 tensors: weight, ...); name its architecture with --arch",
+        ),
+        (["model.pt", "image.png", "--arch", "net.py:mak"], 2, "did you mean 'make'"),
+        (["model.pt", "image.png", "--arch", "nett.py:make"], 2, "nett.py does not exist"),
+        (["model.pt", "image.png", "--arch", "resnet18"], 2, "expected torchvision:NAME"),
+        (["model.pt", "image.png", "--arch", "torchvision:resnet81"], 2, "did you mean 'resnet"),
+        (["model.pt", "image.png", "--arch", "net.py:make(open('x'))"], 2, "expected arguments such as"),
+        (["model.pt", "image.png", "--arch", "net.py:broken"], 4, "ValueError: no such luck"),
+        (["model.pt", "image.png", "--arch", "net.py:number"], 4, "returned int; expected a torch.nn.Module"),
+        (["model.pt", "image.png", "--arch", "torchvision:resnet18"], 4, "missing in the file: conv1.weight"),
+        (
+            ["model.pt", "image.png", "--arch", "net.py:make(classes=5)"],
+            4,
+            "weight is (5, 3, 12, 10) in the architecture",
+        ),
+        (["model.pt", "image.png", "--arch", "net.py:make", "--target", "d"], 2, "there is no class 'd'"),
+        (
+            ["model.pt", "image.png", "--arch", "net.py:make", "--target", "3"],
+            2,
+            "there is no class 3; the model has 3",
+        ),
+        (["model.pt", "image.png", "--arch", "net.py:make", "--layer", "convv"], 2, "no layer 'convv'"),
+        (["model.pt", "image.png", "--arch", "net.py:make", "--methods", "gradcan"], 2, "did you mean 'gradcam'"),
+        (["model.pt", "image.png", "--arch", "net.py:make", "--device", "tpu"], 2, "no device 'tpu'"),
+        (["model.pt", "image.png", "--arch", "net.py:make", "--set", "occlusion"], 2, "expected METHOD.PARAM=VALUE"),
+        (["model.pt", "image.png", "--arch", "net.py:make", "--set", "occlusion.x=1"], 2, "no parameter of occlusion"),
+        (["model.pt", "image.png", "--arch", "net.py:make", "--set", "nothing.x=1"], 2, "no method 'nothing'"),
+        (["model.pt", "image.png", "--arch", "net.py:make", "--labels", "gone.txt"], 2, "gone.txt does not exist"),
+        (["model.pt", "image.png", "--arch", "net.py:make", "--labels", "net.py"], 4, "class names were given"),
+        (["model.pt", "image.png", "--arch", "net.py:make", "--card", "net.py"], 4, "card net.py"),
+        (["sample:shape", "image.png"], 2, "did you mean 'shapes'"),
+        (["torchvision:resnet81", "image.png"], 2, "did you mean"),
+        (["model.pt", "image.png", "--no-such-option"], 2, "No such option"),
+        (["model.pt"], 2, "IMAGE"),
+    ],
+)
+def test_wrong_requests(xai: Call, arguments: list[str], code: int, words: str) -> None:
+    received, line = xai(*arguments)
+    assert words in line
+    assert received == code
+
+
+def _cut(path: str) -> bytes:
+    content = Path(path).read_bytes()
+    return content[: len(content) // 2]
+
+
+def _safetensors() -> bytes:
+    save_file({"weight": Linear().weight.detach()}, "whole.safetensors")
+    content = Path("whole.safetensors").read_bytes()
+    Path("whole.safetensors").unlink()
+    return content
+
+
+def _script() -> bytes:
+    torch.jit.save(torch.jit.trace(Linear(), torch.rand(1, 3, 12, 10)), "script.pt")
+    content = Path("script.pt").read_bytes()
+    Path("script.pt").unlink()
+    return content
+
+
+class Evil:
+    """Would leave a marker if it were unpickled."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (os.system, ("touch marker",))
+
+
+def _pickled(content: object) -> bytes:
+    torch.save(content, "pickled.pt")
+    written = Path("pickled.pt").read_bytes()
+    Path("pickled.pt").unlink()
+    return written
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (lambda: b"", "is empty"),
+        (lambda: _cut("model.pt"), "damaged or cut short"),
+        (lambda: _safetensors()[:200], "damaged or cut short"),
+        (lambda: _script()[:500], "damaged or cut short"),
+        (lambda: Path("image.png").read_bytes(), "is a PNG picture; expected one of"),
+        (lambda: b"hello, I am text\n" * 9, "of an unknown kind; expected one of"),
+        (lambda: _pickled(Linear()), "save net.state_dict() instead"),
+        (lambda: _pickled({"state_dict": Evil()}), "would run code"),
+        (lambda: pickle.dumps(Evil()), "expected one of"),
+        (lambda: _pickled([1, 2]), "expected tensors by name"),
+        (lambda: _pickled({"weight": torch.full((3, 3, 12, 10), torch.nan)}), "1080 of 1080 numbers in weight are NaN"),
+    ],
+)
+def test_wrong_model_files(xai: Call, place: Path, content: Callable[[], bytes], words: str) -> None:
+    (place / "model.pt").write_bytes(content())
+    code, line = xai("model.pt", "image.png", "--arch", "net.py:make")
+    assert words in line
+    assert code == 4
+    assert not (place / "marker").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (lambda: b"", "is empty"),
+        (lambda: _cut("image.png"), "damaged or cut short"),
+        (lambda: Path("model.pt").read_bytes(), "is not a picture"),
+        (lambda: b"GIF89a" + bytes(100), "is not a picture"),
+    ],
+)
+def test_wrong_images(xai: Call, place: Path, content: Callable[[], bytes], words: str) -> None:
+    (place / "other.png").write_bytes(content())
+    code, line = xai("model.pt", "other.png", "--arch", "net.py:make")
+    assert words in line
+    assert code == 4
+
+
+def test_a_picture_bomb_is_refused(xai: Call, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    code, line = xai("model.pt", "image.png", "--arch", "net.py:make")
+    assert "too large" in line
+    assert code == 4
+
+
+def test_a_folder_without_pictures(xai: Call, place: Path) -> None:
+    (place / "empty").mkdir()
+    assert xai("model.pt", "empty", "--arch", "net.py:make") == (
+        2,
+        "error: folder empty holds no picture (.png, .jpg, .jpeg, .webp)",
+    )
+
+
+def test_a_model_that_returns_a_tuple(xai: Call, place: Path) -> None:
+    torch.save(Tuple().state_dict(), "model.pt")
+    code, line = xai("model.pt", "image.png", "--arch", "net.py:tuple_of_two")
+    assert "returns 2 values; expected one tensor (batch, classes)" in line
+    assert code == 4
+
+
+def test_no_card_says_what_to_write(xai: Call, place: Path) -> None:
+    (place / "model.yaml").unlink()
+    code, line = xai("model.pt", "image.png", "--arch", "net.py:make")
+    assert "'input: {shape: [3, 224, 224]" in line
+    assert code == 2
+
+
+@pytest.mark.parametrize(
+    ("card", "words"),
+    [
+        ("input: {shape: [3, 12]}", "shape"),
+        ("input: {shape: [3, 12, 10], sdt: 1}", "input.sdt"),
+        ("input: {shape: [3, 12, 10], mean: [0, 0]}", "mean: expected 1 or 3 numbers, received 2"),
+        ("input: {shape: [3, 12, 10], std: 0}", "std: expected positive"),
+        ("architecture: net.py:make", "code is never run because a card asks for it"),
+        ("a: [", "is not YAML"),
+        ("input: !!python/object/apply:os.system ['touch marker']", "is not YAML"),
+        ("classes: [a, b]\ninput: {shape: [3, 12, 10]}", "2 class names were given, and the network has 3 outputs"),
+    ],
+)
+def test_wrong_cards(xai: Call, place: Path, card: str, words: str) -> None:
+    (place / "model.yaml").write_text(card)
+    code, line = xai("model.pt", "image.png", "--arch", "net.py:make")
+    assert words in line
+    assert code == 4
+    assert not (place / "marker").exists()
+
+
+def test_a_shape_that_the_network_does_not_take(xai: Call, place: Path) -> None:
+    (place / "model.yaml").write_text("input: {shape: [3, 9, 9]}")
+    code, line = xai("model.pt", "image.png", "--arch", "net.py:make")
+    assert "does not take inputs of shape (3, 9, 9)" in line
+    assert code == 4
+
+
+def test_a_read_only_output_folder(xai: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    code, line = xai("model.pt", "image.png", "--arch", "net.py:make", "-o", "out")
+    assert "out cannot be written: Read-only file system" in line
+    assert code == 2
+
+
+def test_an_output_folder_below_a_file(xai: Call) -> None:
+    code, line = xai("model.pt", "image.png", "--arch", "net.py:make", "-o", "net.py/out")
+    assert "cannot be written" in line
+    assert code == 2
+
+
+def test_a_disk_that_fills_up_leaves_nothing(xai: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, *_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    code, line = xai("model.pt", "image.png", "--arch", "net.py:make", "-o", "out")
+    assert "No space left on device" in line
+    assert code == 3
+
+
+def test_what_stands_in_the_output_folder_is_not_lost(xai: Call, place: Path) -> None:
+    (place / "out").mkdir()
+    (place / "out" / "thesis.txt").write_text("mine")
+    for more in ([], ["--overwrite"]):
+        code, line = xai("model.pt", "image.png", "--arch", "net.py:make", "-o", "out", *more)
+        assert code == 2
+        assert "choose another" in line
+    assert (place / "out" / "thesis.txt").read_text() == "mine"
+
+
+def test_a_failed_finding_is_reported_and_exits_with_3(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xai.explainers.base import explainers
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("the sky fell")
+
+    monkeypatch.setattr(explainers.get("occlusion"), "attribute", fail)
+    assert run(["explain", "sample:shapes", "sample:shapes", "-o", "out"]) == 3
+    assert "failed: Occlusion sensitivity on circle: RuntimeError: the sky fell" in capsys.readouterr().err
+    record = json.loads((place / "out" / "record.json").read_text())
+    assert {finding["status"] for finding in record["findings"]} == {"ok", "failed"}
+    assert "the sky fell" in (place / "out" / "report.html").read_text()
+
+
+def test_an_unforeseen_error_is_one_line_and_its_traceback_is_for_debug(
+    xai: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xai.models.loading.load", lambda *_, **__: 1 / 0)
+    code, line = xai("model.pt", "image.png")
+    assert "ZeroDivisionError" in line
+    assert "--debug" in line
+    assert code == 3
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent as POSIX does")
+def test_ctrl_c_leaves_nothing(place: Path) -> None:
+    (place / "big.py").write_text("from neighbour import make\n")
+    (place / "neighbour.py").write_text(
+        "from torch import nn\n\ndef make():\n"
+        "    return nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
+    )
+    sys.path.insert(0, str(place))
+    try:
+        from neighbour import make
+    finally:
+        sys.path.remove(str(place))
+    torch.save(make().state_dict(), "big.pt")
+    (place / "big.yaml").write_text("input: {shape: [3, 224, 224]}\n")
+    command = [
+        sys.executable,
+        "-c",
+        "from xai.cli.main import main; main()",
+        "explain",
+        "big.pt",
+        "image.png",
+        "-o",
+        "out",
+    ]
+    command += ["--arch", "big.py:make", "--set", "occlusion.window=2", "--set", "occlusion.stride=1"]
+    process = subprocess.Popen(command, cwd=place, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (place / "out.partial").exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.1)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert out == ""
+    assert err.splitlines()[-1] == "interrupted: nothing was written"
+    assert "Traceback" not in err
+    assert not (place / "out").exists()
+    assert not (place / "out.partial").exists()

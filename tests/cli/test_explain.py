@@ -1,0 +1,110 @@
+"""The command line as its users use it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.conftest import IMAGES
+from tests.networks import Small, seeded
+from xai.api import explain, load
+from xai.cli.main import run
+from xai.cli.terminal import plain
+from xai.reports.folder import open_run
+from xai.reports.records import RunRecord
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_json_prints_the_record_and_nothing_else(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["explain", "sample:shapes", str(IMAGES / "star.png"), "--json", "-o", "out"]) == 0
+    captured = capsys.readouterr()
+    assert RunRecord.model_validate_json(captured.out) == open_run(here / "out").record
+    assert captured.err == ""
+
+
+def test_the_reports_path_is_printed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["explain", "sample:shapes", str(IMAGES / "star.png")]) == 0
+    assert run(["explain", "sample:shapes", str(IMAGES / "star.png")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"xai-runs/explain-shapes-{number}/report.html" for number in (1, 2)]
+    assert all(Path(line).is_file() for line in lines)
+
+
+def test_the_recorded_command_makes_the_run_again(here: Path) -> None:
+    options = ["--methods", "occlusion", "--target", "star", "--set", "occlusion.window=9", "--seed", "4"]
+    assert run(["explain", "sample:shapes", str(IMAGES / "ring.png"), *options, "-o", "one"]) == 0
+    first = open_run(here / "one")
+    assert run([*shlex.split(first.record.command)[1:], "-o", "two"]) == 0
+    second = open_run(here / "two")
+    assert second.record.findings[0].artefacts == first.record.findings[0].artefacts
+    assert second.record.command == first.record.command
+
+
+def test_command_line_and_python_find_the_same(here: Path) -> None:
+    assert run(["explain", "sample:shapes", str(IMAGES), "-o", "out"]) == 0
+    ours = open_run(here / "out").record
+    theirs = explain(load("sample:shapes"), IMAGES).record
+
+    def timeless(record: RunRecord) -> list[object]:
+        return [finding.model_copy(update={"seconds": 0.0}) for finding in record.findings]
+
+    assert timeless(ours) == timeless(theirs)
+    assert ours.model == theirs.model
+    assert ours.inputs == theirs.inputs
+
+
+def test_one_layer_for_the_methods_that_look_at_one(here: Path) -> None:
+    assert run(["explain", "sample:shapes", str(IMAGES / "star.png"), "--layer", "features.0", "-o", "out"]) == 0
+    findings = {finding.method: finding for finding in open_run(here / "out").findings}
+    assert findings["gradcam"].parameters["layer"] == "features.0"
+    assert "layer" not in findings["occlusion"].parameters
+
+
+def test_what_was_assumed_is_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.jit.save(torch.jit.trace(seeded(Small), torch.rand(1, 3, 16, 16)), "net.pt")
+    Path("net.yaml").write_text("input: {shape: [3, 16, 16]}")
+    Image.fromarray(np.zeros((16, 16, 3), dtype=np.uint8)).save("a.png")
+    assert run(["explain", "net.pt", "a.png", "--arch", "torchvision:resnet18", "-o", "out"]) == 0
+    said = capsys.readouterr().err
+    assert "assumed: classes have no names: they are numbered" in said
+    assert "--arch torchvision:resnet18 was not used" in said
+    assert "What had to be assumed" in (here / "out" / "report.html").read_text()
+
+
+def test_hostile_names_do_not_reach_the_terminal(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "a\x1b[31mred<b>.png"
+    Image.fromarray(np.zeros((64, 64, 3), dtype=np.uint8)).save(name)
+    assert run(["explain", "sample:shapes", name, "--methods", "gradcam", "-o", "out"]) == 0
+    captured = capsys.readouterr()
+    assert "\x1b" not in captured.out + captured.err
+    page = (here / "out" / "report.html").read_text()
+    assert "\x1b" not in page
+    assert "red<b>" not in page
+    assert plain("a\nb\x1b[0m\u202e") == "a b\N{REPLACEMENT CHARACTER}[0m\N{REPLACEMENT CHARACTER}"
+
+
+def test_methods_are_listed_as_they_declare_themselves(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["methods", "--json"]) == 0
+    declared = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert declared["gradcam"]["needs"] == ["gradients", "graph"]
+    assert declared["occlusion"]["parameters"]["window"]["description"]
+    assert run(["methods", "occlusion"]) == 0
+    assert "occlusion.fill = image" in capsys.readouterr().out
+    assert run(["methods", "occlusio"]) == 2
+    assert "did you mean 'occlusion'" in capsys.readouterr().err
+
+
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 2
+    assert "explain" in capsys.readouterr().out

@@ -1,0 +1,205 @@
+"""One network, whatever file it came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from tests.networks import Branching, Small, seeded
+from xai.api import explain, load
+from xai.errors import UsageError
+from xai.models.architectures import build
+from xai.models.model import Model
+
+NET = "from tests.networks import Small as make\n"
+CARD = "input: {shape: [3, 16, 16], mean: [0.4, 0.5, 0.6], std: 0.25}\nclasses: [a, b, c, d]\n"
+
+
+@pytest.fixture(scope="module")
+def forms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
+    """The same network in every form."""
+    folder = tmp_path_factory.mktemp("forms")
+    network = seeded(Small)
+    (folder / "net.py").write_text(NET)
+    (folder / "card.yaml").write_text(CARD)
+    arch, card = f"{folder / 'net.py'}:make", folder / "card.yaml"
+    torch.save(network.state_dict(), folder / "new.pt")
+    torch.save(network.state_dict(), folder / "old.pth", _use_new_zipfile_serialization=False)
+    parallel = {f"module.{key}": value for key, value in network.state_dict().items()}
+    torch.save({"epoch": 3, "state_dict": parallel, "best": 0.9}, folder / "checkpoint.pt")
+    save_file(network.state_dict(), folder / "weights.safetensors")
+    example = torch.rand(1, 3, 16, 16)
+    torch.jit.save(torch.jit.trace(network, example), folder / "traced.pt")
+    torch.jit.save(torch.jit.script(network), folder / "scripted.pt")
+    made = {"live": load(network, shape=(3, 16, 16), mean=(0.4, 0.5, 0.6), std=0.25, classes=tuple("abcd"))}
+    for name in ("new.pt", "old.pth", "checkpoint.pt", "weights.safetensors"):
+        made[name] = load(folder / name, arch=arch, card=card)
+    for name in ("traced.pt", "scripted.pt"):
+        made[name] = load(folder / name, card=card)
+    made["live script"] = load(torch.jit.script(network), card=card, shape=(3, 16, 16), mean=(0.4, 0.5, 0.6), std=0.25)
+    return made
+
+
+FORMS = ["new.pt", "old.pth", "checkpoint.pt", "weights.safetensors", "traced.pt", "scripted.pt", "live script"]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_form_gives_the_same_answers(forms: dict[str, Model], name: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    live, other = forms["live"], forms[name]
+    for batch in (1, 2, 5):
+        x = torch.rand((batch, 3, 16, 16), generator=generator)
+        torch.testing.assert_close(other(x), live(x), atol=1e-5, rtol=0)
+    one, two = (explain(model, x[0], target=1) for model in (live, other))
+    np.testing.assert_allclose(one["gradcam"].map, two["gradcam"].map, atol=1e-4)
+    assert one["gradcam"].record.parameters["layer"] == two["gradcam"].record.parameters["layer"]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_form_has_the_sources_layer_names(forms: dict[str, Model], name: str) -> None:
+    assert {"stem", "norm", "again", "again@1", "act", "act@1", "act@2", "head"} <= set(forms[name].graph.layers)
+
+
+def test_the_same_tensors_have_the_same_fingerprint(forms: dict[str, Model]) -> None:
+    assert len({forms[name].fingerprint for name in ("live", "new.pt", "checkpoint.pt", "weights.safetensors")}) == 1
+    other = load(seeded(Small, seed=1), shape=(3, 16, 16), mean=(0.4, 0.5, 0.6), std=0.25)
+    assert other.fingerprint != forms["live"].fingerprint
+
+
+@pytest.mark.parametrize("kind", ["traced", "scripted"])
+def test_a_real_network_as_torchscript(tmp_path: Path, kind: str) -> None:
+    network = build("torchvision:resnet18", seed=0).network.eval()
+    x = torch.rand(3, 64, 64)
+    script = torch.jit.trace(network, x[None]) if kind == "traced" else torch.jit.script(network)
+    torch.jit.save(script, tmp_path / "model.pt")
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    save_file(network.state_dict(), tmp_path / "weights.safetensors")
+    (tmp_path / "card.yaml").write_text("input: {shape: [3, 64, 64]}")
+    options = {"card": tmp_path / "card.yaml"}
+    models = [
+        load(network, shape=(3, 64, 64)),
+        load(tmp_path / "weights.pth", arch="torchvision:resnet18", **options),
+        load(tmp_path / "weights.safetensors", arch="torchvision:resnet18", **options),
+        load(tmp_path / "model.pt", **options),
+    ]
+    runs = [explain(model, x, methods=["gradcam"], target=5)["gradcam"] for model in models]
+    for model, run in zip(models, runs, strict=True):
+        torch.testing.assert_close(model(x[None]), models[0](x[None]), atol=1e-5, rtol=0)
+        np.testing.assert_allclose(run.map, runs[0].map, atol=1e-4)
+        assert run.record.parameters["layer"] == "layer4"
+
+
+def test_a_library_brings_its_preprocessing_and_classes() -> None:
+    model = load("torchvision:resnet18(weights=None)", seed=3)
+    assert model.input.shape == (3, 224, 224)
+    assert model.input.mean == (0.485, 0.456, 0.406)
+    assert model.input.crop_fraction == pytest.approx(224 / 256)
+    assert model.classes[207] == "golden retriever"
+    assert any("random" in line for line in model.assumed)
+    again = load("torchvision:resnet18(weights=None)", seed=3)
+    assert again.fingerprint == model.fingerprint
+
+
+def test_other_classes_than_the_librarys_are_numbered() -> None:
+    model = load("torchvision:resnet18(weights=None, num_classes=7)")
+    assert model.classes == tuple(f"class {index}" for index in range(7))
+    model = load("timm:resnet18(pretrained=False, num_classes=4)", classes=("a", "b", "c", "d"))
+    assert model.classes == ("a", "b", "c", "d")
+    assert model.input.interpolation in ("bilinear", "bicubic")
+
+
+def test_published_weights_that_cannot_be_fetched_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
+    with pytest.raises(UsageError, match=r"random weights: 'torchvision:resnet18\(weights=None\)'"):
+        load("torchvision:resnet18")
+
+
+def test_a_folder_with_one_model_is_that_model(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(NET)
+    (tmp_path / "model.yaml").write_text(CARD)
+    torch.save(seeded(Small).state_dict(), tmp_path / "best.pt")
+    assert load(tmp_path, arch=f"{tmp_path / 'net.py'}:make").classes == ("a", "b", "c", "d")
+    torch.save(seeded(Small).state_dict(), tmp_path / "last.pt")
+    with pytest.raises(UsageError, match="expected one model file in it, found 2"):
+        load(tmp_path, arch=f"{tmp_path / 'net.py'}:make")
+
+
+def test_the_card_named_like_the_file_goes_before_the_folders(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(NET)
+    (tmp_path / "model.yaml").write_text(CARD)
+    (tmp_path / "best.yaml").write_text(CARD.replace("[a, b, c, d]", "[e, f, g, h]"))
+    torch.save(seeded(Small).state_dict(), tmp_path / "best.pt")
+    model = load(tmp_path / "best.pt", arch=f"{tmp_path / 'net.py'}:make")
+    assert model.classes == ("e", "f", "g", "h")
+
+
+def test_an_architecture_file_may_import_its_neighbours(tmp_path: Path) -> None:
+    (tmp_path / "models.py").write_text("from tests.networks import Small\n")
+    (tmp_path / "net.py").write_text("import models\n\ndef make():\n    return models.Small()\n")
+    torch.save(seeded(Small).state_dict(), tmp_path / "best.pt")
+    load(tmp_path / "best.pt", arch=f"{tmp_path / 'net.py'}:make", shape=(3, 16, 16))
+
+
+def test_a_module_that_cannot_be_exported_runs_as_a_black_box() -> None:
+    network = Branching().train()
+    model = load(network, shape=(3, 12, 10))
+    assert model.graph is None
+    run = explain(model, torch.rand(3, 12, 10))
+    assert run["gradcam"].record.status == "skipped"
+    assert "black box: torch.export cannot follow this network" in run["gradcam"].record.reason
+    assert run["occlusion"].record.status == "ok"
+    assert network.training
+
+
+class Counting(nn.Module):
+    """Fixes its batch size while it is traced."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(len(x), -1)[:, :5]
+
+
+def test_a_network_that_fixes_its_batch_says_what_to_change() -> None:
+    model = load(Counting(), shape=(3, 12, 10))
+    assert "len(x) does that, x.shape[0] does not" in model.no_graph
+
+
+def test_labels_come_before_the_card(tmp_path: Path) -> None:
+    for name, text in (("l.txt", "w\nx\n\ny\nz\n"), ("l.json", '["w", "x", "y", "z"]')):
+        (tmp_path / name).write_text(text)
+        model = load(seeded(Small), shape=(3, 16, 16), labels=tmp_path / name)
+        assert model.classes == ("w", "x", "y", "z")
+
+
+class Shared(nn.Module):
+    """One weight under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Conv2d(3, 3, 3, padding=1)
+        self.two = nn.Conv2d(3, 3, 3, padding=1)
+        self.two.weight = self.one.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.two(self.one(x)).mean((2, 3))
+
+
+def test_shared_weights_stay_shared() -> None:
+    network = Shared()
+    model = load(network, shape=(3, 8, 8))
+    x = torch.rand(2, 3, 8, 8)
+    torch.testing.assert_close(model(x), network(x))
+    assert model.graph.parameters == sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_a_name_goes_before_a_number_that_reads_the_same() -> None:
+    model = load(seeded(Small), shape=(3, 16, 16), classes=("3", "2", "1", "0"))
+    assert model.target("3").index == 0
+    assert model.target(3).index == 3

@@ -1,0 +1,87 @@
+"""The page in a real browser: no request, no console error, pictures decoded, nothing runs, nothing overflows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.conftest import IMAGES
+from tests.networks import Linear
+from tests.reports.test_page import HOSTILE
+from xai.api import explain, load
+from xai.models.model import Model
+from xai.reports.html.page import render
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = pytest.mark.browser
+
+VIEWS = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 900}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 900}},
+    "narrow": {"color_scheme": "light", "viewport": {"width": 360, "height": 800}},
+}
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def pages(shapes: Model, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("pages")
+    plain = explain(shapes, [IMAGES / "star.png", IMAGES / "ring.png"])
+    made = {"plain": plain.save(folder / "plain")}
+    model = load(Linear(), shape=(3, 12, 10), classes=(HOSTILE, "b", "c"), name=HOSTILE)
+    made["hostile"] = explain(model, torch.rand(3, 12, 10), target=0).save(folder / "hostile")
+    made["large"] = plain.save(folder / "large")
+    page = render(plain, budget=1000)
+    made["large"].write_text(page.html)
+    for name, content in page.files.items():
+        (folder / "large" / name).parent.mkdir(exist_ok=True)
+        (folder / "large" / name).write_bytes(content)
+    return made
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("page", ["plain", "hostile", "large"])
+def test_the_page_is_whole_and_silent(browser: Any, pages: dict[str, Path], view: str, page: str) -> None:
+    context = browser.new_context(**VIEWS[view])
+    tab = context.new_page()
+    said: list[str] = []
+    asked: list[str] = []
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.goto(pages[page].as_uri())
+    tab.wait_for_load_state()
+    assert said == []
+    own = pages[page].parent.as_uri()
+    outside = [url for url in asked if not url.startswith(("data:", own))]
+    assert outside == []
+    if page != "large":
+        assert [url for url in asked if not url.startswith("data:")] == [pages[page].as_uri()]
+    assert tab.evaluate("document.images.length") >= 3
+    assert tab.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    assert "look at?" in tab.title()
+    assert tab.title() != "hacked"
+    assert tab.evaluate("document.documentElement.scrollWidth") <= VIEWS[view]["viewport"]["width"]
+    context.close()
+
+
+def test_dark_and_light_differ(browser: Any, pages: dict[str, Path]) -> None:
+    grounds = []
+    for view in ("light", "dark"):
+        context = browser.new_context(**VIEWS[view])
+        tab = context.new_page()
+        tab.goto(pages["plain"].as_uri())
+        grounds.append(tab.evaluate("getComputedStyle(document.body).backgroundColor"))
+        context.close()
+    assert grounds[0] != grounds[1]

@@ -1,0 +1,67 @@
+"""The README's quick starts, word for word."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import xai.explainers
+from tests.conftest import ROOT
+from xai.api import explain
+from xai.cli.main import run
+from xai.models.model import Model
+
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+PYTHON = [code for language, code in BLOCKS if language == "python"]
+CONSOLE = [code for language, code in BLOCKS if language == "console"]
+
+
+@pytest.mark.parametrize("code", [code for code in PYTHON if "import xai\n" in code])
+def test_python_quick_starts_run(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})
+
+
+def test_the_command_line_quick_start_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = next(code for code in CONSOLE if "sample:shapes" in code).splitlines()
+    assert len(lines) == 5
+    for line in lines:
+        words = shlex.split(line)
+        assert words[0] == "xai"
+        assert run(words[1:]) == 0, line
+    assert (tmp_path / "my-run" / "report.html").is_file()
+
+
+def test_the_options_of_the_other_examples_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = next(code for code in CONSOLE if "resnet.pth" in code).splitlines()
+    for line in lines:
+        assert run(shlex.split(line)[1:]) == 2, "the files do not exist"
+        assert "does not exist" in capsys.readouterr().err
+
+
+def test_the_make_targets_exist() -> None:
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    named = re.findall(r"make (\w+)", CONSOLE[0])
+    assert named
+    assert set(named) <= set(targets)
+
+
+def test_the_recipe_adds_an_explainer_in_one_file(small: Model, noise: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = next(code for code in PYTHON if "class Brightness" in code)
+    file = Path(xai.explainers.__path__[0]) / "brightness.py"
+    file.write_text(code)
+    try:
+        found = explain(small, noise, methods=["brightness"])["brightness"]
+        assert found.map.shape == (16, 16)
+    finally:
+        file.unlink()
+
+
+def test_the_folders_exist() -> None:
+    listing = next(code for language, code in BLOCKS if language == "text")
+    for name in re.findall(r"^ *(\w+)/ ", listing, re.MULTILINE):
+        assert (ROOT / name).is_dir() or (ROOT / "xai" / name).is_dir(), name
