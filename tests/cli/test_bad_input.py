@@ -354,8 +354,11 @@ def test_ctrl_c_leaves_nothing(place: Path) -> None:
     while not (place / "out.partial").exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.1)
     time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    try:
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130, err
     assert out == ""
     assert err.splitlines()[-1] == "interrupted: nothing was written"

@@ -90,7 +90,8 @@ def test_memory_limits_the_batch_and_progress_is_told(small: Model, noise: torch
     told: list[tuple[str, int, int]] = []
     run = explain(small, noise, methods=["occlusion"], progress=lambda *step: told.append(step))
     finding = run["occlusion"].record
-    assert told[0][1] == 0
+    assert told[0] == ("Occlusion sensitivity on image", 0, 1)
+    assert told[1][1] == 0
     assert told[-1][1] == told[-1][2] == finding.values["windows"].value
     assert 1 <= finding.parameters["batch"] <= 32
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -25,7 +27,45 @@ def say(text: str) -> None:
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """Give a progress bar on stderr; a silent one where stderr is no terminal."""
+    """Give a progress bar on stderr, a silent one where stderr is no terminal; either stops the work after Ctrl-C.
+
+    A KeyboardInterrupt that is raised within a destructor is lost: it is remembered, and raised again at the next step.
+    """
+    with _remembering_interrupts() as check, _bar() as tell:
+
+        def step(stage: str, done: int, total: int) -> None:
+            check()
+            tell(plain(stage), done, total)
+
+        yield step
+
+
+@contextmanager
+def _remembering_interrupts() -> Iterator[Callable[[], None]]:
+    interrupted = False
+
+    def remember(*_: object) -> None:
+        nonlocal interrupted
+        interrupted = True
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if interrupted:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # signals belong to the main thread
+        yield check
+        return
+    before = signal.signal(signal.SIGINT, remember)
+    try:
+        yield check
+        check()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _bar() -> Iterator[Progress]:
     if not sys.stderr.isatty():
         from xai.runtime import silent
 
@@ -37,8 +77,4 @@ def progress() -> Iterator[Progress]:
 
     with Bar(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
-
-        def tell(stage: str, done: int, total: int) -> None:
-            bar.update(task, description=escape(plain(stage)), completed=done, total=total)
-
-        yield tell
+        yield lambda stage, done, total: bar.update(task, description=escape(stage), completed=done, total=total)

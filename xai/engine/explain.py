@@ -101,6 +101,7 @@ def _finding(
     )
     if reason := missing(method, model):
         return blank.model_copy(update={"status": "skipped", "reason": reason})
+    runtime.progress(f"{about.title} on {sample.id}", 0, 1)
     begun = time.perf_counter()
     try:
         found = method.explain(model, sample.input, target, runtime, sample.id)
