@@ -1,7 +1,7 @@
 """The whole command on ResNet-18 at 224 px: time and peak memory, beside the forwards it needs times one forward.
 
-The limit is what the work costs at least: a forward for the prediction, one for occlusion's reference, one a window, and
-a forward and a backward pass for Grad-CAM (counted as three forwards). The rest is ours: start, export, records, page.
+The limit is what the work costs at least: a forward for the prediction, one for occlusion's reference, one a window,
+and a forward and a backward pass for Grad-CAM (counted as three forwards). The rest is ours: start, export, page.
 """
 
 from __future__ import annotations

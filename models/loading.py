@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,13 @@ class _Found:
     """What a source turned out to be, before it is one program."""
 
     network: nn.Module
-    fields: dict[str, Any]
     format: str
     source: str
-    digest: str
-    assumed: list[str]
+    digest: str = ""
+    architecture: str = ""
+    card: dict[str, Any] = field(default_factory=dict)
+    hints: dict[str, Any] = field(default_factory=dict)
+    assumed: list[str] = field(default_factory=list)
 
 
 def load(
@@ -66,24 +68,30 @@ def load(
         UsageError: a path or name does not exist, or something is missing.
         RefusedFileError: a file is unsafe, unreadable, or not what it says.
     """
-    found = _live(source) if isinstance(source, nn.Module) else _named(str(source), arch, card, seed)
+    own = {} if card is None else read_card(Path(card))
+    found = (
+        _live(source) if isinstance(source, nn.Module) else _named(str(source), arch or own.get("architecture"), seed)
+    )
     if labels is not None:
         declared["classes"] = read_labels(Path(labels))
-    fields = _overridden(found.fields, declared)
+    fields, hinted = _laid_over(found.hints, own or found.card, _as_card(declared))
+    if hinted:
+        library = found.architecture.partition(":")[0]
+        found.assumed.append(f"{', '.join(hinted)} of the input: as {library} declares them for this network")
     return _assembled(found, _card(fields, found.source), device or torch.device("cpu"))
 
 
 def _live(network: nn.Module) -> _Found:
-    return _Found(network, {}, "live module", type(network).__name__, "", [])
+    return _Found(network, "live module", type(network).__name__)
 
 
-def _named(source: str, arch: str | None, card: str | Path | None, seed: int) -> _Found:
+def _named(source: str, arch: str | None, seed: int) -> _Found:
     """Open what a string names."""
     if source.startswith("sample:"):
         return _sample(source)
     if source.startswith(("torchvision:", "timm:")):
-        return _from_library(source, card, seed)
-    return _from_file(_model_file(Path(source)), source, arch, card, seed)
+        return _from_library(source, seed)
+    return _from_file(_model_file(Path(source)), source, arch, seed)
 
 
 def _sample(source: str) -> _Found:
@@ -95,12 +103,12 @@ def _sample(source: str) -> _Found:
     path = folder / "model.safetensors"
     network: nn.Module = module.make()
     _fill(network, _read(path)[0], source)
-    return _Found(network, read_card(folder / "model.yaml"), "safetensors", source, sha256(path), [])
+    return _Found(network, "safetensors", source, sha256(path), card=read_card(folder / "model.yaml"))
 
 
-def _from_library(source: str, card: str | Path | None, seed: int) -> _Found:
+def _from_library(source: str, seed: int) -> _Found:
     architecture = build(source, seed)
-    assumed = [f"input and preprocessing as {source.partition(':')[0]} declares them for this network"]
+    assumed = []
     if architecture.pretrained is None:
         assumed.append(f"weights are random (seed {seed}): this network has learnt nothing")
     else:
@@ -112,8 +120,8 @@ def _from_library(source: str, card: str | Path | None, seed: int) -> _Found:
                 f"{' '.join(str(error).split())[:120]}); download them where there is a network and give the file with "
                 f"--arch '{source}', or ask for random weights: '{_untrained(source)}'"
             ) from error
-    fields = {**_hints(architecture), "name": source, **(read_card(Path(card)) if card else {})}
-    return _Found(architecture.network, fields, "library", source, "", assumed)
+    hints = {**_hints(architecture), "name": source}
+    return _Found(architecture.network, "library", source, hints=hints, assumed=assumed, architecture=source)
 
 
 def _untrained(source: str) -> str:
@@ -121,28 +129,25 @@ def _untrained(source: str) -> str:
     return f"{source[:-1]}, {word})" if source.endswith(")") else f"{source}({word})"
 
 
-def _from_file(path: Path, source: str, arch: str | None, card: str | Path | None, seed: int) -> _Found:
+def _from_file(path: Path, source: str, arch: str | None, seed: int) -> _Found:
     content, format_name = _read(path)
-    card_path = Path(card) if card else _card_beside(path)
-    fields = read_card(card_path) if card_path else {}
-    spec = arch or fields.get("architecture")
-    assumed: list[str] = []
+    beside = _card_beside(path)
+    card = read_card(beside) if beside else {}
+    spec = arch or card.get("architecture")
     if isinstance(content, nn.Module):
-        if arch:
-            assumed.append(f"--arch {arch} was not used: a {format_name} file brings its own architecture")
-        return _Found(content, fields, format_name, source, sha256(path), assumed)
+        unused = [f"--arch {arch} was not used: a {format_name} file brings its own architecture"] if arch else []
+        return _Found(content, format_name, source, sha256(path), card=card, assumed=unused)
     if spec is None:
         first = ", ".join(list(content)[:3])
         raise UsageError(
             f"model {path} holds weights only ({len(content)} tensors: {first}, ...); name its architecture with "
             "--arch torchvision:NAME, timm:NAME or path/to/net.py:function"
         )
-    architecture: Architecture = build(spec, seed)
+    architecture = build(spec, seed)
     _fill(architecture.network, content, spec)
-    if architecture.hints and "input" not in fields:
-        assumed.append(f"input and preprocessing as {spec.partition(':')[0]} declares them for this network")
-    fields = {**_hints(architecture), "name": path.stem, **fields}
-    return _Found(architecture.network, fields, format_name, source, sha256(path), assumed)
+    hints = {**_hints(architecture), "name": path.stem}
+    network = architecture.network
+    return _Found(network, format_name, source, sha256(path), card=card, hints=hints, architecture=spec)
 
 
 def _hints(architecture: Architecture) -> dict[str, Any]:
@@ -217,11 +222,24 @@ def _few(keys: list[str]) -> str:
     return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
 
 
-def _overridden(fields: dict[str, Any], declared: dict[str, Any]) -> dict[str, Any]:
+def _as_card(declared: dict[str, Any]) -> dict[str, Any]:
+    """Put the fields of an input where a card has them."""
     inner = {key: value for key, value in declared.items() if key not in Card.model_fields}
     outer = {key: value for key, value in declared.items() if key in Card.model_fields}
-    merged = {**fields, **outer}
-    return {**merged, "input": {**(fields.get("input") or {}), **inner}} if inner else merged
+    return {**outer, "input": inner} if inner else outer
+
+
+def _laid_over(*layers: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return fields of which later layers go first, and the input's fields that only the first layer has."""
+    inputs = [layer.get("input") or {} for layer in layers]
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged |= layer
+    joined: dict[str, Any] = {}
+    for part in inputs:
+        joined |= part
+    hinted = [name for name in inputs[0] if not any(name in part for part in inputs[1:])]
+    return ({**merged, "input": joined} if joined else merged), hinted
 
 
 def _card(fields: dict[str, Any], source: str) -> Card:
@@ -253,6 +271,7 @@ def _assembled(found: _Found, card: Card, device: torch.device) -> Model:
         format=found.format,
         source=found.source,
         digest=found.digest,
+        architecture=found.architecture,
         assumed=(*found.assumed, *notes),
         no_graph=no_graph,
         device=device,

@@ -42,6 +42,7 @@ class Model:
         format: what it was read from ("safetensors", "live module", ...).
         source: the file or name it came from, as the user wrote it.
         digest: sha256 of the file, "" if there is none.
+        architecture: what named it, "" if the source brings it.
         assumed: what had to be assumed, in words.
         no_graph: why there is no graph.
         device: where it runs.
@@ -53,6 +54,7 @@ class Model:
     format: str
     source: str
     digest: str = ""
+    architecture: str = ""
     assumed: tuple[str, ...] = ()
     no_graph: str = ""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))

@@ -113,6 +113,7 @@ class ModelRecord(Record):
         name: its name.
         source: the file or name it came from.
         format: what it was read from.
+        architecture: what named it, "" if the source brings it.
         digest: sha256 of the file, "" without one.
         fingerprint: sha256 of graph and tensors.
         card: what is declared of it.
@@ -125,6 +126,7 @@ class ModelRecord(Record):
     name: str
     source: str
     format: str
+    architecture: str
     digest: str
     fingerprint: str
     card: dict[str, Any]

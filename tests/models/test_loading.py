@@ -79,7 +79,7 @@ def test_a_real_network_as_torchscript(tmp_path: Path, kind: str) -> None:
     torch.jit.save(script, tmp_path / "model.pt")
     torch.save(network.state_dict(), tmp_path / "weights.pth")
     save_file(network.state_dict(), tmp_path / "weights.safetensors")
-    (tmp_path / "card.yaml").write_text("input: {shape: [3, 64, 64]}")
+    (tmp_path / "card.yaml").write_text("input: {shape: [3, 64, 64], mean: 0, std: 1}")
     options = {"card": tmp_path / "card.yaml"}
     models = [
         load(network, shape=(3, 64, 64)),
@@ -103,6 +103,21 @@ def test_a_library_brings_its_preprocessing_and_classes() -> None:
     assert any("random" in line for line in model.assumed)
     again = load("torchvision:resnet18(weights=None)", seed=3)
     assert again.fingerprint == model.fingerprint
+
+
+def test_a_card_is_laid_over_what_the_library_declares(tmp_path: Path) -> None:
+    (tmp_path / "card.yaml").write_text("input: {shape: [3, 64, 64]}")
+    model = load("torchvision:resnet18(weights=None)", card=tmp_path / "card.yaml", std=(0.2, 0.2, 0.2))
+    assert model.input.shape == (3, 64, 64)
+    assert model.input.mean == (0.485, 0.456, 0.406)
+    assert model.input.std == (0.2, 0.2, 0.2)
+    line = next(line for line in model.assumed if "of the input" in line)
+    assert line.startswith("mean, resize, crop_fraction, interpolation of the input: as torchvision declares")
+
+
+def test_a_live_module_takes_a_card(tmp_path: Path) -> None:
+    (tmp_path / "card.yaml").write_text(CARD)
+    assert load(seeded(Small), card=tmp_path / "card.yaml").classes == ("a", "b", "c", "d")
 
 
 def test_other_classes_than_the_librarys_are_numbered() -> None:

@@ -35,6 +35,7 @@ def model_record(model: Model) -> ModelRecord:
         name=model.name,
         source=model.source,
         format=model.format,
+        architecture=model.architecture,
         digest=model.digest,
         fingerprint=model.fingerprint,
         card=model.card.model_dump(mode="json", exclude_none=True),
