@@ -138,7 +138,7 @@ def _resized(image: Image.Image, spec: Input, notes: list[str]) -> torch.Tensor:
     """Return (channels, height, width) in [0, 1] at the model's size."""
     _, height, width = spec.shape
     resample = _RESAMPLE[spec.interpolation]
-    before = image.size
+    before = size = image.size
     if spec.resize == "crop":
         scale = max(width / image.width, height / image.height) / spec.crop_fraction
         size = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
@@ -149,7 +149,7 @@ def _resized(image: Image.Image, spec: Input, notes: list[str]) -> torch.Tensor:
     else:
         image = image.resize((width, height), resample) if image.size != (width, height) else image
         how = "stretched"
-    if before != (width, height):
+    if not before == size == (width, height):
         notes.append(f"{before[0]} x {before[1]} {how} to {width} x {height} ({spec.interpolation})")
     pixels = (torch.from_numpy(np.array(image, dtype=np.float32)) / 255.0).clamp(0, 1)
     return pixels.repeat(spec.shape[0], 1, 1) if pixels.ndim == 2 else pixels.permute(2, 0, 1).contiguous()

@@ -94,6 +94,12 @@ def test_stretching_and_cropping_equal_torchvisions_presets() -> None:
     np.testing.assert_allclose(stretched.numpy(), F.to_tensor(F.resize(image, [64, 48])).numpy(), atol=1e-6)
 
 
+def test_what_was_resampled_is_noted_also_when_the_size_stays() -> None:
+    square = Input(shape=(3, 20, 20), resize="crop", crop_fraction=0.8)
+    assert prepare(PIXELS[:, :20], square).treatments == ("20 x 20 scaled and cut to the centre to 20 x 20 (bilinear)",)
+    assert prepare(PIXELS[:, :20], Input(shape=(3, 20, 20), resize="crop")).treatments == ()
+
+
 def test_other_ranges_are_mapped() -> None:
     prepared = prepare(PIXELS, Input(shape=(3, 20, 30), range=(-1, 1)))
     np.testing.assert_allclose(prepared.tensor.numpy(), prepare(PIXELS, SAME).tensor.numpy() * 2 - 1, atol=1e-6)
