@@ -65,7 +65,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 class InputUnits(nn.Module):
-    """A network behind its normalisation, so that it takes input units.
+    """A network behind its normalisation, so that it takes input units; inputs and outputs are float32 whatever it is.
 
     Args:
         network: takes normalised inputs (batch, channels, height, width).
@@ -79,6 +79,7 @@ class InputUnits(nn.Module):
     def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         self.network = network
+        self.dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
         self.identity = set(mean) == {0.0} and set(std) == {1.0}
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
@@ -89,7 +90,11 @@ class InputUnits(nn.Module):
 
     def forward(self, x: torch.Tensor) -> Any:
         """Return what the network returns for x in input units."""
-        return self.network(x if self.identity else (x - self.mean) / self.std)
+        normalised = x if self.identity else (x - self.mean) / self.std
+        if self.dtype == torch.float32:
+            return self.network(normalised)
+        outputs = self.network(normalised.to(self.dtype))
+        return outputs.float() if isinstance(outputs, torch.Tensor) else outputs
 
 
 class Graph:
@@ -201,7 +206,8 @@ def trace(network: InputUnits, shape: tuple[int, ...], device: torch.device) -> 
     """
     example = torch.full((_EXAMPLES, *shape), 0.5)
     if isinstance(network.network, torch.jit.ScriptModule):
-        network = network.around(unscripted(network.network, example))
+        with evaluating(network):
+            network = network.around(unscripted(network.network, example))
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
     with evaluating(network), torch.random.fork_rng(), torch.enable_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.export warns of its own deprecations

@@ -98,8 +98,8 @@ def share(value: float | None) -> str:
     if value is None:
         return "–"
     if 0.9995 <= value < 1:
-        return "> 99.9 %"
-    return "< 0.1 %" if 0 < value < 0.0005 else f"{100 * value:.1f} %"
+        return "> 99.9\u00a0%"
+    return "< 0.1\u00a0%" if 0 < value < 0.0005 else f"{100 * value:.1f}\u00a0%"
 
 
 def count(value: int) -> str:

@@ -186,6 +186,25 @@ def test_a_network_that_fixes_its_batch_says_what_to_change() -> None:
     assert "len(x) does that, x.shape[0] does not" in model.no_graph
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_network_of_another_precision_runs_in_its_own(dtype: torch.dtype) -> None:
+    network = seeded(Small).to(dtype)
+    model = load(network, shape=(3, 16, 16))
+    x = torch.rand(2, 3, 16, 16)
+    assert model.graph is not None
+    assert model(x).dtype == torch.float32
+    torch.testing.assert_close(model(x), network(x.to(dtype)).float())
+    assert explain(model, x[0], methods=["gradcam"])["gradcam"].record.status == "ok"
+
+
+def test_a_live_script_in_training_is_read_in_evaluation_and_left_as_it_was() -> None:
+    script = torch.jit.script(seeded(Small)).train()
+    model = load(script, shape=(3, 16, 16))
+    x = torch.rand(2, 3, 16, 16)
+    assert script.training
+    torch.testing.assert_close(model(x), seeded(Small)(x))
+
+
 def test_labels_come_before_the_card(tmp_path: Path) -> None:
     for name, text in (("l.txt", "w\nx\n\ny\nz\n"), ("l.json", '["w", "x", "y", "z"]')):
         (tmp_path / name).write_text(text)

@@ -1,0 +1,5 @@
+"""python -m xai.cli: the command `xai`."""
+
+from xai.cli.main import main
+
+main()
