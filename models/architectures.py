@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib
 import importlib.util
 import sys
@@ -195,10 +196,11 @@ def _importable(folder: Path) -> Iterator[None]:
 def _called(function: Callable[[], Any], what: str) -> Any:
     """Call foreign code; its exceptions become one line."""
     try:
-        return function()
+        with contextlib.redirect_stdout(sys.stderr):  # stdout is for data
+            return function()
     except XaiError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RefusedFileError(
             f"{what} failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from xai.errors import RefusedFileError, UsageError
 
 MAX_BYTES = 16 * 2**20
+MAX_NUMBERS = 2**26  # of one input
 
 
 class Input(BaseModel):
@@ -27,7 +29,7 @@ class Input(BaseModel):
         interpolation: how pixels are resampled.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     shape: tuple[int, int, int]
     range: tuple[float, float] = (0.0, 1.0)
@@ -48,6 +50,8 @@ class Input(BaseModel):
     def _check(self) -> Self:
         if min(self.shape) < 1:
             raise ValueError(f"shape: expected three positive sizes, received {list(self.shape)}")
+        if math.prod(self.shape) > MAX_NUMBERS:
+            raise ValueError(f"shape: expected at most {MAX_NUMBERS} numbers, received {list(self.shape)}")
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, self.shape[0]):
                 raise ValueError(f"{name}: expected 1 or {self.shape[0]} numbers, received {len(values)}")
@@ -108,7 +112,7 @@ def read_card(path: Path) -> dict[str, Any]:
     text = _read_text(path, "card")
     try:
         fields = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise RefusedFileError(f"card {path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(fields, dict):
         raise RefusedFileError(f"card {path}: expected fields such as 'input: {{shape: [3, 224, 224]}}'")
@@ -124,6 +128,8 @@ def read_labels(path: Path) -> tuple[str, ...]:
     text = _read_text(path, "label file")
     try:
         names = json.loads(text)
+    except RecursionError:
+        names = None
     except json.JSONDecodeError:
         names = [line.strip() for line in text.splitlines() if line.strip()]
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
@@ -138,6 +144,6 @@ def _read_text(path: Path, noun: str) -> str:
     if path.stat().st_size > MAX_BYTES:
         raise RefusedFileError(f"{noun} {path} has {path.stat().st_size} bytes; expected at most {MAX_BYTES}")
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise RefusedFileError(f"{noun} {path} cannot be read as text: {error}") from error

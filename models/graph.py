@@ -18,7 +18,7 @@ import torch
 from torch import fx, nn
 
 from xai.errors import RefusedFileError, unknown
-from xai.models.layout import Layout, layouts, shape_of
+from xai.models.layout import Layout, layouts, operator, shape_of
 from xai.models.script import unscripted
 
 MAX_BATCH = 1 << 16
@@ -40,6 +40,7 @@ class Layer:
         parameters: how many trained numbers it holds.
         layout: where rows and columns are in its output, if it has them.
         leaf: whether no other layer lies within it.
+        module: whether it is a module of the source; else an operator that the network itself calls.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Layer:
     parameters: int
     layout: Layout | None
     leaf: bool
+    module: bool
 
 
 @contextmanager
@@ -102,10 +104,12 @@ class Graph:
 
     Args:
         module: the functional graph with its tensors; called with (batch, channels, height, width) in input units.
+        device: where its tensors are.
     """
 
-    def __init__(self, module: fx.GraphModule) -> None:
+    def __init__(self, module: fx.GraphModule, device: torch.device) -> None:
         self.module = module
+        self.device = device
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return outputs (batch, classes) of inputs (batch, channels, height, width)."""
@@ -126,6 +130,11 @@ class Graph:
     def layers(self) -> dict[str, Layer]:
         """Every named layer, in the order in which its output is computed."""
         members, kinds = _scopes(self.module.graph)
+        modules = set(members)
+        for node in self.module.graph.nodes:
+            if _is_unscoped(node):
+                kinds.setdefault(node.name, operator(node))
+                members.setdefault(node.name, [node])
         found = layouts(self.module.graph)
         order = {node: i for i, node in enumerate(self.module.graph.nodes)}
         ends = sorted(((_output(nodes), name) for name, nodes in members.items()), key=lambda end: order[end[0]])
@@ -138,6 +147,7 @@ class Graph:
                 parameters=self._parameters(members[name]),
                 layout=found.get(node),
                 leaf=not any(other.startswith(name.split("@")[0] + ".") for other in members),
+                module=name in modules,
             )
             for node, name in ends
         }
@@ -214,10 +224,20 @@ def trace(network: InputUnits, shape: tuple[int, ...], device: torch.device) -> 
         program = torch.export.export(network, (example,), dynamic_shapes=({0: batch},), strict=False)
         module = program.run_decompositions({}).module(check_guards=False)
     assert isinstance(module, fx.GraphModule)
-    module.graph.eliminate_dead_code()
+    _drop_mutations(module)
     _own_tensors(module)
     _check_output(module)
-    return Graph(_moved(module, device))
+    return Graph(_moved(module, device), device)
+
+
+def _drop_mutations(module: fx.GraphModule) -> None:
+    """Drop what the source does besides answering: writing into its input or its buffers."""
+    for node in list(module.graph.nodes):
+        if node.target is torch.ops.aten.copy_.default and node.args[0].op in ("placeholder", "get_attr"):
+            node.replace_all_uses_with(node.args[1])
+            module.graph.erase_node(node)
+    module.graph.eliminate_dead_code()
+    module.recompile()
 
 
 def _own_tensors(module: fx.GraphModule) -> None:
@@ -247,6 +267,8 @@ def _check_output(module: fx.GraphModule) -> None:
             "tensor (batch, classes): wrap it in a function that returns the one to be explained"
         )
     shape = shape_of(result)
+    if not result.meta["val"].is_floating_point():
+        raise RefusedFileError("the network returns whole numbers; expected scores (batch, classes) before any argmax")
     if len(shape) != 2:
         raise RefusedFileError(
             f"the network returns a tensor (batch, {', '.join(map(str, shape[1:]))}); expected (batch, classes)"
@@ -278,6 +300,13 @@ def _scopes(graph: fx.Graph) -> tuple[dict[str, list[fx.Node]], dict[str, str]]:
             members.setdefault(name, []).append(node)
             kinds[name] = (kind if isinstance(kind, str) else kind.__name__).rpartition(".")[2]
     return members, kinds
+
+
+def _is_unscoped(node: fx.Node) -> bool:
+    """Say whether an operator is called by the network itself and not by one of its modules."""
+    stack = node.meta.get("nn_module_stack") or {}
+    named = any(path.startswith(f"{_ROOT}.") for path, _ in stack.values())
+    return node.op == "call_function" and not named and isinstance(node.meta.get("val"), torch.Tensor)
 
 
 def _output(nodes: list[fx.Node]) -> fx.Node:

@@ -22,6 +22,8 @@ _RESAMPLE = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
+_ORIENTATION = 0x0112
+_MAX_SCALED = 50_000_000
 _SIXTEEN_BIT = ("I", "I;16", "I;16B", "I;16L")
 
 
@@ -77,7 +79,7 @@ def prepare(image: ImageLike, spec: Input) -> Prepared:
     if isinstance(image, str | Path):
         image = read_image(Path(image))
     if isinstance(image, np.ndarray):
-        image = Image.fromarray(image) if image.dtype == np.uint8 else torch.from_numpy(np.ascontiguousarray(image))
+        image = _from_array(image)
     if isinstance(image, torch.Tensor):
         return Prepared(_checked(image, spec), ("used as given, in input units",))
     if not isinstance(image, Image.Image):
@@ -86,6 +88,15 @@ def prepare(image: ImageLike, spec: Input) -> Prepared:
     pixels = _resized(_coloured(_oriented(image, notes), spec.shape[0], notes), spec, notes)
     low, high = spec.range
     return Prepared(pixels * (high - low) + low if (low, high) != (0.0, 1.0) else pixels, tuple(notes))
+
+
+def _from_array(array: np.ndarray) -> Image.Image | torch.Tensor:
+    if array.dtype != np.uint8:
+        return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+    try:
+        return Image.fromarray(array)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"expected bytes of shape (height, width[, 3]), received {array.shape}") from error
 
 
 def _checked(tensor: torch.Tensor, spec: Input) -> torch.Tensor:
@@ -110,8 +121,13 @@ def _oriented(image: Image.Image, notes: list[str]) -> Image.Image:
     frames = image.info["frames"] if "frames" in image.info else getattr(image, "n_frames", 1)
     if frames > 1:
         notes.append(f"first of {frames} frames")
-    upright = ImageOps.exif_transpose(image)
-    if image.getexif().get(0x0112, 1) != 1:
+    try:
+        turned = image.getexif().get(_ORIENTATION, 1) in range(2, 9)
+        upright = ImageOps.exif_transpose(image)
+    except Exception:  # Pillow raises many kinds on broken EXIF, and the pixels are there already
+        notes.append("EXIF data that cannot be read were left out of account")
+        return image
+    if turned:
         notes.append("turned upright as its EXIF data says")
     return upright
 
@@ -142,6 +158,8 @@ def _resized(image: Image.Image, spec: Input, notes: list[str]) -> torch.Tensor:
     if spec.resize == "crop":
         scale = max(width / image.width, height / image.height) / spec.crop_fraction
         size = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
+        if size[0] * size[1] > _MAX_SCALED:
+            raise RefusedFileError(f"a picture of {before[0]} x {before[1]} is too long and narrow for a centre cut")
         left, top = round((size[0] - width) / 2), round((size[1] - height) / 2)
         image = image.resize(size, resample) if size != image.size else image
         image = image.crop((left, top, left + width, top + height)) if size != (width, height) else image

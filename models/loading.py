@@ -21,6 +21,7 @@ from xai.models.graph import Graph, InputUnits, evaluating, trace
 from xai.models.model import Model
 from xai.models.safety import looks_like, peek, sha256
 from xai.models.samples import sample_names
+from xai.text import storable
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +88,8 @@ def _live(network: nn.Module) -> _Found:
 
 def _named(source: str, arch: str | None, seed: int) -> _Found:
     """Open what a string names."""
+    if arch is not None and source.startswith(("sample:", "torchvision:", "timm:")):
+        raise UsageError(f"an architecture was given ({arch}), and {source} brings its own")
     if source.startswith("sample:"):
         return _sample(source)
     if source.startswith(("torchvision:", "timm:")):
@@ -135,8 +138,9 @@ def _from_file(path: Path, source: str, arch: str | None, seed: int) -> _Found:
     card = read_card(beside) if beside else {}
     spec = arch or card.get("architecture")
     if isinstance(content, nn.Module):
-        unused = [f"--arch {arch} was not used: a {format_name} file brings its own architecture"] if arch else []
-        return _Found(content, format_name, source, sha256(path), card=card, assumed=unused)
+        if arch is not None:
+            raise UsageError(f"an architecture was given ({arch}), and a {format_name} file brings its own")
+        return _Found(content, format_name, source, sha256(path), card=card)
     if spec is None:
         first = ", ".join(list(content)[:3])
         raise UsageError(
@@ -145,7 +149,7 @@ def _from_file(path: Path, source: str, arch: str | None, seed: int) -> _Found:
         )
     architecture = build(spec, seed)
     _fill(architecture.network, content, spec)
-    hints = {**_hints(architecture), "name": path.stem}
+    hints = {**_hints(architecture), "name": storable(path.stem)}
     network = architecture.network
     return _Found(network, format_name, source, sha256(path), card=card, hints=hints, architecture=spec)
 
@@ -165,6 +169,8 @@ def _model_file(path: Path) -> Path:
         raise UsageError(f"model {path} does not exist")
     if path.is_file():
         return path
+    if not path.is_dir():
+        raise UsageError(f"model {path} is neither a file nor a folder")
     files = [
         file
         for file in sorted(path.iterdir())
@@ -269,7 +275,7 @@ def _assembled(found: _Found, card: Card, device: torch.device) -> Model:
         graph=graph,
         forward=forward,
         format=found.format,
-        source=found.source,
+        source=storable(found.source),
         digest=found.digest,
         architecture=found.architecture,
         assumed=(*found.assumed, *notes),
@@ -297,7 +303,7 @@ def _program(
 
     def forward(x: torch.Tensor) -> torch.Tensor:
         with evaluating(network):  # the user's own module: it stays where and as it is
-            outputs: torch.Tensor = network(x.to(own)).to(x.device)
+            outputs: torch.Tensor = network(x.clone().to(own)).to(x.device)
         return outputs
 
     return None, forward, reason
@@ -337,7 +343,11 @@ def _classes(declared: tuple[str, ...], outputs: int) -> tuple[tuple[str, ...], 
 
 
 def _check_finite(network: nn.Module, source: str) -> None:
+    """Refuse NaN anywhere, and infinite parameters; a buffer may hold -inf, as attention masks do."""
+    learnt = {name for name, _ in network.named_parameters()}
     for name, tensor in network.state_dict().items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            count = int((~torch.isfinite(tensor)).sum())
-            raise RefusedFileError(f"model {source}: {count} of {tensor.numel()} numbers in {name} are NaN or infinite")
+        if isinstance(tensor, torch.Tensor) and tensor.is_floating_point():
+            bad = ~torch.isfinite(tensor) if name in learnt else torch.isnan(tensor)
+            if bad.any():
+                count = f"{int(bad.sum())} of {tensor.numel()}"
+                raise RefusedFileError(f"model {source}: {count} numbers in {name} are NaN or infinite")

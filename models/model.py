@@ -46,6 +46,8 @@ class Model:
         assumed: what had to be assumed, in words.
         no_graph: why there is no graph.
         device: where it runs.
+        classes: a name for each output.
+        call: the Python call that opened it, as far as it can be written down.
     """
 
     card: Card
@@ -59,6 +61,7 @@ class Model:
     no_graph: str = ""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     classes: tuple[str, ...] = ()
+    call: str = ""
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return outputs (batch, classes) of inputs (batch, channels, height, width); gradients flow if enabled."""

@@ -39,6 +39,7 @@ def unscripted(script: torch.jit.ScriptModule, example: torch.Tensor) -> nn.Modu
             names,
         ).convert()
     _write_module_stacks(program.graph)
+    _make_parameters(program, set(converter.name_to_param))
     return _Program(program)
 
 
@@ -65,6 +66,19 @@ class _Program(nn.Module):
     def forward(self, x: torch.Tensor) -> Any:
         with preserve_node_meta():
             return fx.Interpreter(self.program).run(x)
+
+
+def _make_parameters(program: fx.GraphModule, names: set[str]) -> None:
+    """Make parameters of the tensors that were parameters in the script; the converter keeps plain tensors."""
+    for node in program.graph.nodes:
+        name = str(node.target)
+        if node.op == "get_attr" and name in names:
+            owner, _, leaf = name.rpartition(".")
+            module = program.get_submodule(owner)
+            tensor = getattr(module, leaf)
+            if not isinstance(tensor, nn.Parameter):
+                delattr(module, leaf)
+                module.register_parameter(leaf, nn.Parameter(tensor.detach(), requires_grad=False))
 
 
 def _write_module_stacks(graph: fx.Graph) -> None:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from operator import getitem
 from typing import Any
 
 import torch
+from torch import fx
 
 from xai.errors import NotApplicableError
 from xai.models.graph import Graph, Layer, Tap, Tapped
+from xai.models.layout import operator, shape_of
+
+_VIEWS = ("view", "reshape", "_unsafe_view", "permute", "transpose", "select", "unbind", "slice", "split", "chunk")
+_CARRIERS = frozenset(
+    (*_VIEWS, "squeeze", "unsqueeze", "expand", "clone", "mul", "div", "add", "softmax", str(getitem))
+)
+_HEAD_NORMS = frozenset(("layer_norm", "rms_norm", "native_layer_norm"))
 
 
 def last_spatial_layer(graph: Graph, shape: tuple[int, ...]) -> Layer:
@@ -23,15 +32,15 @@ def last_spatial_layer(graph: Graph, shape: tuple[int, ...]) -> Layer:
     Raises:
         NotApplicableError: no layer has rows and columns.
     """
-    candidates = [layer for layer in graph.layers.values() if _is_map(layer)]
+    projections = _attention_inputs(graph.module.graph)
+    maps = [layer for layer in graph.layers.values() if _is_map(layer) and layer.node not in projections]
+    candidates = [layer for layer in maps if layer.module] or maps
     if not candidates:
-        raise NotApplicableError("no layer of this network has rows and columns: it works on flat features")
+        raise NotApplicableError("no layer was found whose output has rows and columns of the picture")
     last = candidates[-1]
     layout = last.layout
     assert layout is not None
     if layout.prefix:
-        # Queries, keys and values side by side are no features: only layers as wide as the tokens count.
-        candidates = [layer for layer in candidates if _channels(layer) == _channels(last)]
         reached = _reaching(graph, candidates, shape)
         if not reached:
             raise NotApplicableError("no layer's rows and columns reach the outputs of this network")
@@ -46,9 +55,26 @@ def _is_map(layer: Layer) -> bool:
     return not layer.kind.startswith("AdaptiveAvgPool")
 
 
-def _channels(layer: Layer) -> int:
-    assert layer.layout is not None
-    return next(size for size, axis in zip(layer.shape, layer.layout.axes[1:], strict=True) if not axis)
+def _attention_inputs(graph: fx.Graph) -> set[str]:
+    """Return the nodes that are queries, keys, values or weights of an attention: they are no features."""
+    found: set[str] = set()
+    waiting = [source for node in graph.nodes for source in _attended(node)]
+    while waiting:
+        node = waiting.pop()
+        if node.name in found:
+            continue
+        found.add(node.name)
+        if operator(node) in _CARRIERS or (operator(node) in _HEAD_NORMS and len(shape_of(node)) == 4):
+            waiting += node.all_input_nodes[:1]
+    return found
+
+
+def _attended(node: fx.Node) -> list[fx.Node]:
+    """Return what an attention, or a product of two tensors that both depend on the input, reads."""
+    sources = [source for source in node.all_input_nodes if source.op == "call_function"]
+    if operator(node) == "scaled_dot_product_attention":
+        return sources[:3]
+    return sources if operator(node) in ("matmul", "bmm") and len(sources) == 2 else []
 
 
 class _WithoutZeros(Tapped):
@@ -63,7 +89,6 @@ class _WithoutZeros(Tapped):
 def _reaching(graph: Graph, layers: list[Layer], shape: tuple[int, ...]) -> list[Layer]:
     """Return the layers whose places have a gradient, for seeded noise and a seeded mix of the outputs."""
     generator = torch.Generator().manual_seed(0)
-    device = next(graph.module.parameters()).device
     values: dict[str, torch.Tensor] = {}
 
     def keep(name: str) -> Tap:
@@ -76,8 +101,8 @@ def _reaching(graph: Graph, layers: list[Layer], shape: tuple[int, ...]) -> list
     with torch.enable_grad():
         by_node = {layer.node: layer for layer in layers}
         taps = {layer.node: keep(layer.name) for layer in by_node.values()}
-        outputs = _WithoutZeros(graph.module, taps).run(torch.rand((1, *shape), generator=generator).to(device))
-        mix = torch.randn(outputs.shape, generator=generator).to(device)
+        outputs = _WithoutZeros(graph.module, taps).run(torch.rand((1, *shape), generator=generator).to(graph.device))
+        mix = torch.randn(outputs.shape, generator=generator).to(graph.device)
         gradients = torch.autograd.grad((outputs * mix).sum(), list(values.values()), allow_unused=True)
     found = dict(zip(values, gradients, strict=True))
     return [

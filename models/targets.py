@@ -28,6 +28,8 @@ class Target:
 
 def find_target(wanted: str | int, classes: tuple[str, ...]) -> Target:
     """Return the target for a class name or index; a name goes before a number that reads the same."""
+    if isinstance(wanted, bool | float):
+        raise UsageError(f"expected a class's name or index, received {wanted!r}")
     if isinstance(wanted, str) and wanted in classes:
         return Target(classes.index(wanted), wanted)
     try:

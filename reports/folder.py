@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -14,10 +16,11 @@ from pydantic import ValidationError
 from xai.errors import RefusedFileError, TamperedError, UsageError, XaiError
 from xai.reports.artefacts import FOLDER, FolderStore
 from xai.reports.evidence import Evidence
-from xai.reports.html.page import render
+from xai.reports.html.page import SIDE_FOLDER, render
 from xai.reports.records import SCHEMA, RunRecord
 
 RECORD, MANIFEST, REPORT = "record.json", "manifest.json", "report.html"
+OURS = {RECORD, MANIFEST, REPORT, FOLDER, SIDE_FOLDER}
 
 
 def free_folder(verb: str, stem: str, base: Path = Path("xai-runs")) -> Path:
@@ -36,8 +39,10 @@ def writing(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
     Raises:
         UsageError: the place is taken, or cannot be written to.
     """
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100  # resolve() would follow a link
     _check_free(folder, overwrite)
-    partial = folder.with_name(f"{folder.name}.partial")
+    new_parents = [parent for parent in folder.parents if not parent.exists()]
+    partial, old = (folder.with_name(f"{folder.name}.{end}") for end in ("partial", "old"))
     try:
         if overwrite and partial.exists():
             shutil.rmtree(partial)
@@ -53,17 +58,24 @@ def writing(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
     try:
         yield partial
         if folder.exists():
-            shutil.rmtree(folder)
+            folder.rename(old)
         partial.rename(folder)
     except OSError as error:
         raise XaiError(f"output folder {folder} cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        elif old.exists():
+            old.rename(folder)
+        for parent in new_parents:
+            with suppress(OSError):  # it holds something, so it stays
+                parent.rmdir()
 
 
 def publish(run: Evidence, partial: Path) -> None:
     """Write record, renderings and manifest of a run whose artefacts lie in the folder already."""
-    (partial / RECORD).write_text(run.record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    _write(partial, RECORD, (run.record.model_dump_json(indent=1) + "\n").encode())
     _render(run, partial)
     manifest = {
         "schema_version": SCHEMA,
@@ -71,7 +83,7 @@ def publish(run: Evidence, partial: Path) -> None:
         "model": {"digest": run.record.model.digest, "fingerprint": run.record.model.fingerprint},
         "inputs": {record.id: record.digest for record in run.record.inputs},
     }
-    (partial / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    _write(partial, MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
 
 
 def save(run: Evidence, folder: Path, *, overwrite: bool = False) -> Path:
@@ -124,24 +136,40 @@ def rerender(folder: Path) -> Path:
 def _render(run: Evidence, folder: Path) -> None:
     page = render(run)
     for name, content in page.files.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_bytes(content)
-    (folder / REPORT).write_text(page.html, encoding="utf-8")
+        _write(folder, name, content)
+    _write(folder, REPORT, page.html.encode())
+
+
+def _write(folder: Path, name: str, content: bytes) -> None:
+    """Write a file of a run's folder, all or nothing; a link in its place is replaced, never followed."""
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    if not path.parent.resolve().is_relative_to(folder.resolve()):
+        raise TamperedError(f"{path.parent} points outside the run's folder")
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        fresh = Path(file.name)
+    try:
+        fresh.write_bytes(content)
+        fresh.chmod(0o644)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def _check_free(folder: Path, overwrite: bool) -> None:
     """Refuse a place that holds something; overwriting replaces earlier runs only."""
+    if folder.is_symlink() or folder in (Path.cwd(), *Path.cwd().parents):
+        raise UsageError(f"output folder {folder} is a link or the working folder; name a new one with -o")
     if not folder.exists():
         return
     if not folder.is_dir():
         raise UsageError(f"output folder {folder} is a file; choose another with -o")
-    if not any(folder.iterdir()):
-        return
-    if not overwrite:
+    held = {path.name for path in folder.iterdir()}
+    if held and not overwrite:
         raise UsageError(f"output folder {folder} is not empty; choose another with -o, or give --overwrite")
-    if not (folder / RECORD).is_file():
+    if foreign := sorted(held - OURS):
         raise UsageError(
-            f"output folder {folder} holds other files than a run's; nothing was overwritten, choose another"
+            f"output folder {folder} holds {foreign[0]!r}, which no run wrote; nothing was overwritten, choose another"
         )
 
 

@@ -94,7 +94,7 @@ class InputRecord(Record):
     treatments: tuple[str, ...]
     range: tuple[Finite, Finite]
     prepared: Artefact
-    predictions: tuple[Prediction, ...]
+    predictions: tuple[Prediction, ...] = Field(min_length=1)
 
 
 class LayerRecord(Record):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,10 @@ def load(
         xai.errors.UsageError: a path or name does not exist, or something is missing.
         xai.errors.RefusedFileError: a file is unsafe, unreadable, or not what it says.
     """
-    return load_model(source, arch=arch, card=card, labels=labels, device=resolve_device(device), seed=seed, **declared)
+    place = resolve_device(device)
+    model = load_model(source, arch=arch, card=card, labels=labels, device=place, seed=seed, **declared)
+    options = {"arch": arch, "card": card, "labels": labels, "seed": seed or None, **declared}
+    return replace(model, call=f"xai.load({_written(source)}{_options(options)})")
 
 
 def explain(
@@ -85,7 +89,18 @@ def explain(
 
 
 def _call(model: Model, image: object, **options: object) -> str:
-    """Return the call that makes a run again, as far as its arguments can be written down."""
-    shown = repr(str(image)) if isinstance(image, str | Path) else f"<{type(image).__name__}>"
-    given = "".join(f", {name}={value!r}" for name, value in options.items() if value is not None)
-    return f"xai.explain(xai.load({model.source!r}), {shown}{given})"
+    """Return the call that makes a run again; a live object is written as a comment, since it has no name here."""
+    images = list(image) if isinstance(image, list | tuple) else image
+    shown = f"[{', '.join(map(_written, images))}]" if isinstance(images, list) else _written(images)
+    return f"xai.explain({model.call or 'model'}, {shown}{_options(options)})"
+
+
+def _options(options: Mapping[str, object]) -> str:
+    return "".join(f", {name}={_written(value)}" for name, value in options.items() if value is not None)
+
+
+def _written(value: object) -> str:
+    if isinstance(value, Path):
+        return repr(str(value))
+    plain = isinstance(value, str | int | float | list | tuple | dict)
+    return repr(value) if plain else f"...  # a live {type(value).__name__}\n"

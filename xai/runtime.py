@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,11 +21,14 @@ def resolve_device(name: str) -> torch.device:
     """Return the torch device for "auto", "cpu", "cuda" or "cuda:N"; raise UsageError if it is not here."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.split(":")[0] not in ("cpu", "cuda"):
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise UsageError(f"there is no device {name!r}; expected one of {', '.join(DEVICES)}")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise UsageError("no CUDA device is usable here; use --device cpu, or install a CUDA build of torch")
-    return torch.device(name)
+    device = torch.device(name)
+    if (device.index or 0) >= max(1, torch.cuda.device_count()):
+        raise UsageError(f"there is no device {name!r}; there are {torch.cuda.device_count()} CUDA devices")
+    return device
 
 
 def silent(stage: str, done: int, total: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,11 @@ class TorchStateDict(Format):
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
+            found = re.search(r"GLOBAL ([\w.]+)", str(error))
+            what = f" ({found[1]})" if found else ""
             raise RefusedFileError(
-                f"model {path} holds Python objects besides tensors (a whole pickled module?), and opening it would "
-                "run code; save net.state_dict() instead and give --arch"
+                f"model {path} holds Python objects besides tensors{what}, and opening them could run code; save "
+                "net.state_dict() instead and give --arch"
             ) from error
         except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]

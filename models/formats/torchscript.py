@@ -31,5 +31,7 @@ class TorchScript(Format):
                 script: torch.jit.ScriptModule = torch.jit.load(str(path), map_location="cpu")
         except (RuntimeError, ValueError, OSError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise RefusedFileError(f"model {path} is damaged or cut short: {reason}") from error
+            raise RefusedFileError(
+                f"model {path} is damaged, cut short or made for another build of torch: {reason}"
+            ) from error
         return script.eval()

@@ -16,7 +16,7 @@ from xai.reports.evidence import Evidence
 from xai.reports.figures import encoded, picture
 from xai.reports.html.sections.base import Pictures, section_for
 from xai.reports.records import InputRecord
-from xai.reports.text import visible
+from xai.text import visible
 
 BUDGET = 5 * 2**20
 SIDE_FOLDER = "report-images"

@@ -39,6 +39,16 @@ def broken():
 
 def number():
     return 7
+
+def leave():
+    raise SystemExit(7)
+
+class Whole(Linear):
+    def forward(self, x):
+        return super().forward(x).round().long()
+
+def whole():
+    return Whole()
 """
 CARD = "input: {shape: [3, 12, 10]}\nclasses: [a, b, c]\n"
 
@@ -124,6 +134,17 @@ def test_what_is_right_works(place: Path) -> None:
         (["torchvision:resnet81", "image.png"], 2, "did you mean"),
         (["model.pt", "image.png", "--no-such-option"], 2, "No such option"),
         (["model.pt"], 2, "IMAGE"),
+        (["sample:shapes", "image.png", "--arch", "torchvision:resnet18"], 2, "sample:shapes brings its own"),
+        (["sample:shapes", "image.png", "--card", "gone.yaml"], 2, "gone.yaml does not exist"),
+        (["sample:shapes", "image.png", "--methods", ""], 2, "there is no method ''"),
+        (["sample:shapes", "image.png", "--seed", "-1"], 2, "--seed"),
+        (["sample:shapes", "image.png", "--seed", "9" * 30], 2, "--seed"),
+        (["sample:shapes", "image.png", "--device", "cpu:foo"], 2, "no device 'cpu:foo'"),
+        (["sample:shapes", "a" * 300 + ".png"], 2, "too long"),
+        (["/dev/null", "image.png"], 2, "neither a file nor a folder"),
+        (["sample:shapes", "image.png", "-o", "."], 2, "the working folder"),
+        (["model.pt", "image.png", "--arch", "net.py:leave"], 4, "SystemExit"),
+        (["model.pt", "image.png", "--arch", "net.py:whole"], 4, "returns whole numbers"),
     ],
 )
 def test_wrong_requests(xai: Call, arguments: list[str], code: int, words: str) -> None:
@@ -175,7 +196,7 @@ def _pickled(content: object) -> bytes:
         (lambda: Path("image.png").read_bytes(), "is a PNG picture; expected one of"),
         (lambda: b"hello, I am text\n" * 9, "of an unknown kind; expected one of"),
         (lambda: _pickled(Linear()), "save net.state_dict() instead"),
-        (lambda: _pickled({"state_dict": Evil()}), "would run code"),
+        (lambda: _pickled({"state_dict": Evil()}), "(posix.system), and opening them could run code"),
         (lambda: pickle.dumps(Evil()), "expected one of"),
         (lambda: _pickled([1, 2]), "expected tensors by name"),
         (lambda: _pickled({"weight": torch.full((3, 3, 12, 10), torch.nan)}), "1080 of 1080 numbers in weight are NaN"),
@@ -241,6 +262,9 @@ def test_no_card_says_what_to_write(xai: Call, place: Path) -> None:
         ("input: {shape: [3, 12, 10], sdt: 1}", "input.sdt"),
         ("input: {shape: [3, 12, 10], mean: [0, 0]}", "mean: expected 1 or 3 numbers, received 2"),
         ("input: {shape: [3, 12, 10], std: 0}", "std: expected positive"),
+        ("input: {shape: [3, 12, 10], mean: [.nan, 0, 0]}", "finite number"),
+        ("input: {shape: [3, 900000, 900000]}", "expected at most"),
+        ("[" * 50000, "is not YAML"),
         ("architecture: net.py:make", "code is never run because a card asks for it"),
         ("a: [", "is not YAML"),
         ("input: !!python/object/apply:os.system ['touch marker']", "is not YAML"),
@@ -286,6 +310,20 @@ def test_a_disk_that_fills_up_leaves_nothing(xai: Call, monkeypatch: pytest.Monk
     code, line = xai("model.pt", "image.png", "--arch", "net.py:make", "-o", "out")
     assert "No space left on device" in line
     assert code == 3
+
+
+def test_new_folders_above_the_output_vanish_with_it(xai: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xai.reports.folder.render", lambda *_: 1 / 0)
+    code, _ = xai("model.pt", "image.png", "--arch", "net.py:make", "-o", "deep/er/out")
+    assert code == 3
+
+
+def test_a_link_is_not_written_through(xai: Call, place: Path) -> None:
+    (place / "elsewhere").mkdir()
+    (place / "link").symlink_to(place / "elsewhere")
+    code, line = xai("model.pt", "image.png", "--arch", "net.py:make", "-o", "link")
+    assert "is a link" in line
+    assert code == 2
 
 
 def test_what_stands_in_the_output_folder_is_not_lost(xai: Call, place: Path) -> None:

@@ -60,6 +60,19 @@ def test_the_same_seed_gives_the_same_map_and_state_is_restored(name: str, small
     assert torch.equal(state, torch.get_rng_state())
 
 
+def test_ids_are_unique_whatever_the_names(small: Model, tmp_path: Path) -> None:
+    from PIL import Image
+
+    names = ["a.png", "b/a.png", "a-2.png", "c/a.png"]
+    for index, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (16, 16), (index * 50, 0, 0)).save(tmp_path / name)
+    run = explain(small, [tmp_path / name for name in names], methods=["gradcam"])
+    ids = [record.id for record in run.record.inputs]
+    assert ids == ["a", "a-2", "a-2-2", "a-3"]
+    assert len({finding.id for finding in run.findings}) == 4
+
+
 @pytest.mark.parametrize("name", explainers.all())
 def test_the_order_of_pictures_does_not_matter(name: str, small: Model) -> None:
     generator = torch.Generator().manual_seed(0)

@@ -31,10 +31,11 @@ FLOORS = {
     "xai.runtime": 2,
     "xai.registry": 2,
     "xai.errors": 1,
+    "xai.text": 1,
     "xai.version": 1,
 }
 FAMILIES = ("xai.explainers", "xai.models.formats", "xai.reports.html.sections")
-NO_TORCH = ("xai.errors", "xai.registry", "xai.version", "xai.reports")
+NO_TORCH = ("xai.errors", "xai.text", "xai.registry", "xai.version", "xai.reports")
 
 
 def files() -> dict[str, Path]:

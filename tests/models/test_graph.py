@@ -10,7 +10,7 @@ from torch import nn
 
 from tests.networks import Small, seeded
 from xai.api import load
-from xai.models.layout import Layout
+from xai.models.layout import Factor, Layout
 from xai.models.model import Model
 
 
@@ -45,6 +45,11 @@ def test_memory_is_estimated_from_what_lives_at_once(small: Model) -> None:
     assert 2 * one <= small.graph.bytes_per_input <= 5 * one
 
 
+def _tokens(batch: int, rows: int, columns: int, channels: int, prefix: int) -> Layout:
+    axes = ((Factor("", batch),), (Factor("h", rows), Factor("w", columns)), (Factor("", channels),))
+    return Layout(axes, (rows, columns), prefix)
+
+
 class Transformer(nn.Module):
     """Class and register tokens before the patches, which are flattened in the order of rows."""
 
@@ -75,7 +80,7 @@ def test_tokens_go_back_on_their_grid(prefix: int) -> None:
     model = load(network, shape=(3, 12, 20))
     layer = model.spatial_layer
     assert layer.name == "norm"
-    assert layer.layout == Layout(("", "t", ""), (3, 5), prefix)
+    assert layer.layout == _tokens(2, 3, 5, 8, prefix)
     x = torch.rand(1, 3, 12, 20)
     grid = layer.layout.to_grid(model.tap(x, layer).value)
     tokens = torch.cat([network.extra, network.patch(x).flatten(2).transpose(1, 2)], 1)
@@ -110,9 +115,83 @@ def test_rows_and_columns_survive_permutes_and_windows() -> None:
     model = load(Moves(), shape=(3, 8, 8))
     layer = model.layer("last")
     assert layer.layout is not None
-    assert layer.layout.axes == ("", "h", "w", "")
+    assert layer.layout.names == ("", "h", "w", "")
     value = torch.rand(2, 8, 8, 6)
     assert torch.equal(layer.layout.to_grid(value), value.permute(0, 3, 1, 2))
+
+
+class Windows(nn.Module):
+    """Cuts the picture into windows or a coarse grid, works within them, and puts it together again."""
+
+    def __init__(self, *, grid: bool) -> None:
+        super().__init__()
+        self.grid = grid
+        self.stem = nn.Conv2d(3, 6, 1)
+        self.work = nn.Linear(6, 6)
+        self.whole = nn.Identity()
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        b, p = x.shape[0], 4
+        y = self.stem(x)
+        cut = y.reshape(b, 6, 8 // p, p, 12 // p, p).permute(0, 2, 4, 3, 5, 1)
+        if self.grid:
+            y = self.work(cut.permute(0, 3, 4, 1, 2, 5).reshape(b * p * p, 6, 6)).reshape(b, p, p, 2, 3, 6)
+            y = y.permute(0, 3, 4, 1, 2, 5)
+        else:
+            y = self.work(cut.reshape(b * 6, p * p, 6)).reshape(b, 2, 3, p, p, 6)
+        y = torch.relu(y.permute(0, 5, 1, 3, 2, 4).reshape(b, 6, 8, 12))
+        return self.head(y.mean((2, 3)))
+
+
+@pytest.mark.parametrize("grid", [False, True])
+def test_windows_that_are_cut_and_joined_again_are_followed(grid: bool) -> None:
+    model = load(Windows(grid=grid), shape=(3, 8, 12))
+    layer = model.layer("relu")
+    assert layer.layout is not None
+    assert layer.layout.names == ("", "", "h", "w")
+    assert layer.layout.grid == (8, 12)
+    assert not model.layer("work").layout.is_feature_map
+
+
+class Turning(nn.Module):
+    """Turns the picture upside down through grid_sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.norm = nn.InstanceNorm2d(4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.conv(x)
+        turned = torch.tensor([[-1.0, 0, 0], [0, -1, 0]]).expand(x.shape[0], 2, 3)
+        grid = nn.functional.affine_grid(turned, [x.shape[0], 4, 8, 8], align_corners=False)
+        return self.norm(nn.functional.grid_sample(y, grid, align_corners=False)).mean((2, 3))
+
+
+def test_what_was_moved_about_is_not_taken_for_the_picture() -> None:
+    assert load(Turning(), shape=(3, 8, 8)).spatial_layer.name == "conv"
+
+
+class Functional(nn.Module):
+    """A CNN without modules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(4, 3, 3, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(nn.functional.conv2d(x.transpose(2, 3), self.weight, padding=1)).mean((2, 3))
+
+
+def test_a_network_without_modules_has_its_operators_for_layers() -> None:
+    model = load(Functional(), shape=(3, 8, 12))
+    layer = model.spatial_layer
+    assert (layer.name, layer.kind, layer.module) == ("relu", "relu", False)
+    assert layer.layout is not None
+    assert layer.layout.names == ("", "", "w", "h")
+    value = torch.rand(2, 4, 12, 8)
+    assert torch.equal(layer.layout.to_grid(value), value.transpose(2, 3))
 
 
 @given(st.integers(1, 4), st.integers(2, 5), st.integers(2, 5), st.integers(0, 3))
@@ -120,5 +199,6 @@ def test_rows_and_columns_survive_permutes_and_windows() -> None:
 def test_a_grid_is_the_inverse_of_flattening(channels: int, rows: int, columns: int, prefix: int) -> None:
     picture = torch.rand(2, channels, rows, columns)
     tokens = torch.cat([torch.zeros(2, prefix, channels), picture.flatten(2).transpose(1, 2)], dim=1)
-    layout = Layout(("", "t", ""), (rows, columns), prefix)
+    layout = _tokens(2, rows, columns, channels, prefix)
+    assert layout.is_feature_map
     assert torch.equal(layout.to_grid(tokens), picture)

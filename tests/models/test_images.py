@@ -49,6 +49,18 @@ def test_exif_rotation_is_undone(tmp_path: Path) -> None:
     assert any("EXIF" in note for note in prepared.treatments)
 
 
+def test_broken_exif_is_left_out_of_account(tmp_path: Path) -> None:
+    for exif in (b"rI*\0\x08\0\0\0", b"Exif\0\0MM\0\x2a\0\0"):
+        Image.fromarray(PIXELS).save(tmp_path / "a.png", exif=exif)
+        prepared = prepare(tmp_path / "a.png", SAME)
+        assert prepared.tensor.shape == (3, 20, 30)
+
+
+def test_a_long_strip_is_refused_before_it_fills_the_memory() -> None:
+    with pytest.raises(RefusedFileError, match="too long and narrow"):
+        prepare(np.zeros((20000, 1, 3), dtype=np.uint8), Input(shape=(3, 224, 224), resize="crop"))
+
+
 def test_sixteen_bits_are_not_rounded(tmp_path: Path) -> None:
     values = np.linspace(0, 65535, 600).astype(np.uint16).reshape(20, 30)
     Image.fromarray(values).save(tmp_path / "deep.png")

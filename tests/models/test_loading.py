@@ -205,6 +205,70 @@ def test_a_live_script_in_training_is_read_in_evaluation_and_left_as_it_was() ->
     torch.testing.assert_close(model(x), seeded(Small)(x))
 
 
+class InPlace(nn.Module):
+    """Normalises its input in place and counts its calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return self.conv(x.sub_(0.5).div_(0.25)).mean((2, 3))
+
+
+def test_a_network_that_writes_into_its_input_or_buffers_changes_nothing() -> None:
+    network = InPlace()
+    model = load(network, shape=(3, 8, 8))
+    x = torch.rand(1, 3, 8, 8)
+    before = x.clone()
+    first, second = model(x), model(x)
+    assert torch.equal(x, before)
+    assert torch.equal(first, second)
+    torch.testing.assert_close(first, network(x.clone()))
+    assert model.fingerprint == load(network, shape=(3, 8, 8)).fingerprint or network.calls != 0
+
+
+@pytest.mark.parametrize("kind", ["traced", "scripted"])
+def test_a_transformer_as_torchscript_keeps_grid_and_parameters(kind: str) -> None:
+    network = seeded(Tokens)
+    x = torch.rand(1, 3, 16, 16)
+    script = torch.jit.trace(network, x) if kind == "traced" else torch.jit.script(network)
+    live, other = (load(each, shape=(3, 16, 16)) for each in (network, script))
+    assert other.graph.parameters == live.graph.parameters > 0
+    assert sum(layer.parameters for layer in other.graph.layers.values() if layer.leaf) > 0
+    one, two = (explain(model, x[0], methods=["gradcam"], target=0)["gradcam"] for model in (live, other))
+    assert one.record.parameters["layer"] == two.record.parameters["layer"] == "norm"
+    np.testing.assert_allclose(one.map, two.map, atol=1e-5)
+
+
+class Tokens(nn.Module):
+    """A transformer that reads its class token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = nn.Conv2d(3, 8, 4, 4)
+        self.extra = nn.Parameter(torch.randn(1, 1, 8))
+        self.norm, self.after = nn.LayerNorm(8), nn.LayerNorm(8)
+        self.query, self.key, self.value = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = self.patch(x).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.extra.expand(x.shape[0], -1, -1), tokens], dim=1)
+        y = self.norm(tokens)
+        weights = (self.query(y) @ self.key(y).transpose(1, 2) / 8**0.5).softmax(-1)
+        tokens = self.after(tokens + weights @ self.value(y))
+        return self.head(tokens[:, 0])
+
+
+def test_a_mask_of_minus_infinity_is_no_fault() -> None:
+    network = seeded(Small)
+    network.register_buffer("mask", torch.full((2, 2), -torch.inf))
+    assert load(network, shape=(3, 16, 16)).graph is not None
+
+
 def test_labels_come_before_the_card(tmp_path: Path) -> None:
     for name, text in (("l.txt", "w\nx\n\ny\nz\n"), ("l.json", '["w", "x", "y", "z"]')):
         (tmp_path / name).write_text(text)

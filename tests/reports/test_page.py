@@ -81,7 +81,7 @@ def test_the_policy_admits_the_pages_own_style_only(hostile: Run) -> None:
 
 def test_skipped_and_failed_panels_say_why(hostile: Run) -> None:
     html = render(hostile).html
-    assert "Grad-CAM was skipped: no layer of this network has rows and columns" in html
+    assert "Grad-CAM was skipped: no layer was found whose output has rows and columns" in html
     failed = hostile.findings[0].model_copy(update={"status": "failed", "reason": "it broke & <burnt>"})
     record = hostile.record.model_copy(update={"findings": (failed,)})
     assert "Grad-CAM failed: it broke &amp; &lt;burnt&gt;" in render(Run(record, hostile.store)).html

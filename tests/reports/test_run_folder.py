@@ -142,6 +142,29 @@ def test_a_broken_manifest_is_refused(folder: Path, content: str) -> None:
         rerender(folder)
 
 
+def test_a_link_in_the_folder_is_replaced_and_never_followed(folder: Path) -> None:
+    victim = folder.parent / "victim.txt"
+    victim.write_text("mine")
+    (folder / "report.html").unlink()
+    (folder / "report.html").symlink_to(victim)
+    rerender(folder)
+    assert victim.read_text() == "mine"
+    assert not (folder / "report.html").is_symlink()
+
+
+def test_files_that_no_run_wrote_are_not_overwritten(run: Run, folder: Path) -> None:
+    (folder / "notes.md").write_text("mine")
+    with pytest.raises(UsageError, match=r"holds 'notes.md', which no run wrote"):
+        run.save(folder, overwrite=True)
+
+
+def test_an_interrupted_overwrite_keeps_the_earlier_run(folder: Path) -> None:
+    before = (folder / "record.json").read_bytes()
+    with pytest.raises(KeyboardInterrupt), writing(folder, overwrite=True):
+        raise KeyboardInterrupt
+    assert (folder / "record.json").read_bytes() == before
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a run's folder"):
         rerender(tmp_path)

@@ -11,6 +11,7 @@ import typer
 
 from xai.cli.terminal import plain, progress, say
 from xai.errors import UsageError
+from xai.text import storable
 
 if TYPE_CHECKING:
     from xai.reports.run import Run
@@ -39,7 +40,7 @@ def explain(
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="File with the classes' names.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of everything random.")] = 0,
     parameters: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="METHOD.PARAM=VALUE", help="A method's parameter; may be repeated."),
@@ -63,7 +64,8 @@ def explain(
     settings = read_settings(parameters or [])
     pictures = list(list_pictures(images))  # a wrong path is told before the model is loaded
     loaded = load(model, arch=arch, card=card, labels=labels, device=resolve_device(device), seed=seed)
-    plan = plan_explain(loaded, methods.split(",") if methods else None, target, layer, settings)
+    names = None if methods is None else [name.strip() for name in methods.split(",")]
+    plan = plan_explain(loaded, names, target, layer, settings)
     samples = list(read_samples(pictures, loaded))
     command = _command(given)
     folder = output or free_folder("explain", Path(model.rpartition(":")[2]).stem)
@@ -96,13 +98,15 @@ def read_settings(lines: list[str]) -> dict[str, dict[str, Any]]:
 
 def _command(given: dict[str, Any]) -> str:
     """Return the command that makes the run again, without where it was written to."""
-    words = ["xai", "explain", given["model"], *given["images"]]
+    words = []
     for name in ("methods", "target", "layer", "arch", "card", "labels"):
         words += [f"--{name}", str(given[name])] if given[name] is not None else []
     words += ["--device", given["device"], "--seed", str(given["seed"])]
     for line in given["parameters"] or []:
         words += ["--set", line]
-    return shlex.join(words)
+    names = [given["model"], *given["images"]]
+    ordered = [*words, "--", *names] if any(name.startswith("-") for name in names) else [*names, *words]
+    return storable(shlex.join(["xai", "explain", *ordered]))
 
 
 def _tell(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -64,6 +65,11 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read has left; say nothing more
         return 0
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            return _told(error, BROKEN)
+        say(f"error: the name {str(error.filename)[:60]}... is too long for a file")
+        return UsageError.exit_code
     except Exception as error:
         return _told(error, BROKEN)
     if result == INTERRUPTED:  # typer turns a KeyboardInterrupt into this code

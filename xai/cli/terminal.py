@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from xai.reports.text import visible
+from xai.text import visible
 
 if TYPE_CHECKING:
     from xai.runtime import Progress

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from xai.models.images import ImageLike
 from xai.models.model import Model
 from xai.models.safety import sha256
 from xai.models.samples import sample_images, sample_names
+from xai.text import storable
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -45,21 +47,27 @@ def read_samples(images: ImageLike | Iterable[ImageLike], model: Model) -> Itera
         UsageError: a path or name does not exist, a folder holds no picture, or nothing was given.
         RefusedFileError: a file is not a whole picture.
     """
-    taken: dict[str, int] = {}
+    taken: set[str] = set()
     for image in list_pictures(images):
         prepared = model.prepare(image)
         path = Path(image) if isinstance(image, str | Path) else None
-        name = path.stem if path else "image"
-        count = taken[name] = taken.get(name, 0) + 1
+        name = _free(storable(path.stem) if path else "image", taken)
+        taken.add(name)
         yield Sample(
-            id=name if count == 1 else f"{name}-{count}",
-            source=str(image) if path else f"<{type(image).__name__}>",
+            id=name,
+            source=storable(str(image)) if path else f"<{type(image).__name__}>",
             digest=sha256(path) if path else hashlib.sha256(prepared.tensor.numpy().tobytes()).hexdigest(),
             input=prepared.tensor,
             treatments=prepared.treatments,
         )
     if not taken:
         raise UsageError("no picture was given")
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """Return the name, or the first of name-2, name-3, ... that is not taken."""
+    candidates = chain([name], (f"{name}-{number}" for number in count(2)))
+    return next(candidate for candidate in candidates if candidate not in taken)
 
 
 def list_pictures(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike]:

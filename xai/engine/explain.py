@@ -50,7 +50,8 @@ def explain(
     created, begun = datetime.now(UTC), time.perf_counter()
     inputs, findings = [], []
     for sample in samples:
-        outputs = _outputs(model, sample)
+        with runtime.seeded("outputs", sample.id):
+            outputs = _outputs(model, sample)
         record = input_record(sample, outputs, model, store)
         inputs.append(record)
         target = model.target(plan.target if plan.target is not None else record.predictions[0].index)

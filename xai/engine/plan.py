@@ -47,7 +47,11 @@ def plan_explain(
         parameters: by method and name.
     """
     known = explainers.all()
-    names = list(dict.fromkeys(methods)) if methods else [name for name, cls in known.items() if cls.about.default]
+    names = (
+        list(dict.fromkeys(methods))
+        if methods is not None
+        else [name for name, cls in known.items() if cls.about.default]
+    )
     given = {name: dict(values) for name, values in (parameters or {}).items()}
     for name in given:
         if explainers.get(name) and name not in names:

@@ -53,7 +53,7 @@ class Explainer(BaseModel, ABC):
     A subclass declares `about`, whether its map is `signed`, the map's `unit`, and writes `attribute`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, allow_inf_nan=False)
 
     about: ClassVar[Method]
     signed: ClassVar[bool]

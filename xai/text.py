@@ -1,8 +1,13 @@
-"""Texts from outside, made fit for a page or a terminal."""
+"""Texts from outside, made fit for a record, a page or a terminal."""
 
 from __future__ import annotations
 
 import unicodedata
+
+
+def storable(text: str) -> str:
+    """Replace what UTF-8 cannot hold: the bytes of a file name that is not UTF-8."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def visible(text: str) -> str:
