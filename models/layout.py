@@ -154,10 +154,7 @@ def _coarse(layout: Layout, *, last_mixes: bool) -> Layout:
     if not last_mixes or any(factor.label for axis in layout.axes for factor in axis if not _is_place(axis, layout)):
         return layout
     parts = {factor.label: factor for axis in layout.axes for factor in axis if factor.label}
-    if {(name, part.size * part.step) for name, part in parts.items()} != {
-        ("h", layout.grid[0]),
-        ("w", layout.grid[1]),
-    }:
+    if {name: part.size * part.step for name, part in parts.items()} != dict(zip("hw", layout.grid, strict=True)):
         return layout
     axes = tuple(tuple(replace(factor, step=1) if factor.label else factor for factor in axis) for axis in layout.axes)
     return replace(layout, axes=axes, grid=(parts["h"].size, parts["w"].size))
