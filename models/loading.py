@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,11 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from xai.errors import RefusedFileError, UsageError, XaiError, unknown
+from xai.errors import RefusedFileError, UsageError, unknown
 from xai.models.architectures import Architecture, build
+from xai.models.assembly import Found, assemble
 from xai.models.card import Card, one_line, read_card, read_labels
 from xai.models.formats.base import StateDict, formats
-from xai.models.graph import Graph, InputUnits, evaluating, trace
 from xai.models.model import Model
 from xai.models.safety import looks_like, peek, sha256
 from xai.models.samples import sample_names
@@ -26,20 +25,6 @@ from xai.text import storable
 log = logging.getLogger(__name__)
 
 Source = str | Path | nn.Module
-
-
-@dataclass
-class _Found:
-    """What a source turned out to be, before it is one program."""
-
-    network: nn.Module
-    format: str
-    source: str
-    digest: str = ""
-    architecture: str = ""
-    card: dict[str, Any] = field(default_factory=dict)
-    hints: dict[str, Any] = field(default_factory=dict)
-    assumed: list[str] = field(default_factory=list)
 
 
 def load(
@@ -79,14 +64,14 @@ def load(
     if hinted:
         library = found.architecture.partition(":")[0]
         found.assumed.append(f"{', '.join(hinted)} of the input: as {library} declares them for this network")
-    return _assembled(found, _card(fields, found.source), device or torch.device("cpu"))
+    return assemble(found, _card(fields, found.source), device or torch.device("cpu"))
 
 
-def _live(network: nn.Module) -> _Found:
-    return _Found(network, "live module", type(network).__name__)
+def _live(network: nn.Module) -> Found:
+    return Found(network, "live module", type(network).__name__)
 
 
-def _named(source: str, arch: str | None, seed: int) -> _Found:
+def _named(source: str, arch: str | None, seed: int) -> Found:
     """Open what a string names."""
     if arch is not None and source.startswith(("sample:", "torchvision:", "timm:")):
         raise UsageError(f"an architecture was given ({arch}), and {source} brings its own")
@@ -97,7 +82,7 @@ def _named(source: str, arch: str | None, seed: int) -> _Found:
     return _from_file(_model_file(Path(source)), source, arch, seed)
 
 
-def _sample(source: str) -> _Found:
+def _sample(source: str) -> Found:
     name = source.removeprefix("sample:")
     if name not in sample_names():
         raise unknown("sample", name, sample_names())
@@ -106,10 +91,10 @@ def _sample(source: str) -> _Found:
     path = folder / "model.safetensors"
     network: nn.Module = module.make()
     _fill(network, _read(path)[0], source)
-    return _Found(network, "safetensors", source, sha256(path), card=read_card(folder / "model.yaml"))
+    return Found(network, "safetensors", source, sha256(path), card=read_card(folder / "model.yaml"))
 
 
-def _from_library(source: str, seed: int) -> _Found:
+def _from_library(source: str, seed: int) -> Found:
     architecture = build(source, seed)
     assumed = []
     if architecture.pretrained is None:
@@ -124,7 +109,7 @@ def _from_library(source: str, seed: int) -> _Found:
                 f"--arch '{source}', or ask for random weights: '{_untrained(source)}'"
             ) from error
     hints = {**_hints(architecture), "name": source}
-    return _Found(architecture.network, "library", source, hints=hints, assumed=assumed, architecture=source)
+    return Found(architecture.network, "library", source, hints=hints, assumed=assumed, architecture=source)
 
 
 def _untrained(source: str) -> str:
@@ -132,7 +117,7 @@ def _untrained(source: str) -> str:
     return f"{source[:-1]}, {word})" if source.endswith(")") else f"{source}({word})"
 
 
-def _from_file(path: Path, source: str, arch: str | None, seed: int) -> _Found:
+def _from_file(path: Path, source: str, arch: str | None, seed: int) -> Found:
     content, format_name = _read(path)
     beside = _card_beside(path)
     card = read_card(beside) if beside else {}
@@ -140,7 +125,7 @@ def _from_file(path: Path, source: str, arch: str | None, seed: int) -> _Found:
     if isinstance(content, nn.Module):
         if arch is not None:
             raise UsageError(f"an architecture was given ({arch}), and a {format_name} file brings its own")
-        return _Found(content, format_name, source, sha256(path), card=card)
+        return Found(content, format_name, source, sha256(path), card=card)
     if spec is None:
         first = ", ".join(list(content)[:3])
         raise UsageError(
@@ -151,7 +136,7 @@ def _from_file(path: Path, source: str, arch: str | None, seed: int) -> _Found:
     _fill(architecture.network, content, spec)
     hints = {**_hints(architecture), "name": storable(path.stem)}
     network = architecture.network
-    return _Found(network, format_name, source, sha256(path), card=card, hints=hints, architecture=spec)
+    return Found(network, format_name, source, sha256(path), card=card, hints=hints, architecture=spec)
 
 
 def _hints(architecture: Architecture) -> dict[str, Any]:
@@ -259,95 +244,3 @@ def _card(fields: dict[str, Any], source: str) -> Card:
             "'input: {shape: [3, 224, 224], mean: [...], std: [...]}', or shape=... in Python"
         )
     return card
-
-
-def _assembled(found: _Found, card: Card, device: torch.device) -> Model:
-    """Make one program of what was found, and check it against its card."""
-    assert card.input is not None
-    _check_finite(found.network, found.source)
-    network = InputUnits(found.network, card.input.mean, card.input.std)
-    graph, forward, no_graph = _program(network, card.input.shape, device)
-    with torch.no_grad(), torch.random.fork_rng():
-        outputs = _outputs(forward, torch.full((1, *card.input.shape), 0.5, device=device))
-    classes, notes = _classes(card.classes, outputs)
-    return Model(
-        card=card.model_copy(update={"classes": classes}),
-        graph=graph,
-        forward=forward,
-        format=found.format,
-        source=storable(found.source),
-        digest=found.digest,
-        architecture=found.architecture,
-        assumed=(*found.assumed, *notes),
-        no_graph=no_graph,
-        device=device,
-        classes=classes,
-    )
-
-
-def _program(
-    network: InputUnits, shape: tuple[int, ...], device: torch.device
-) -> tuple[Graph | None, Callable[[torch.Tensor], torch.Tensor], str]:
-    """Return the graph, what to call, and why there is no graph."""
-    try:
-        graph = trace(network, shape, device)
-    except XaiError:
-        raise
-    except Exception as error:
-        log.debug("torch.export failed", exc_info=True)
-        reason = _no_export(error)
-    else:
-        return graph, graph, ""
-    own = next((tensor.device for tensor in network.network.parameters()), torch.device("cpu"))
-    network.mean, network.std = network.mean.to(own), network.std.to(own)
-
-    def forward(x: torch.Tensor) -> torch.Tensor:
-        with evaluating(network):  # the user's own module: it stays where and as it is
-            outputs: torch.Tensor = network(x.clone().to(own)).to(x.device)
-        return outputs
-
-    return None, forward, reason
-
-
-def _no_export(error: Exception) -> str:
-    """Say why a network has no graph."""
-    text = " ".join(str(error).split())
-    if "Constraints violated (batch)" in text:
-        return "its code fixes the batch size, so torch.export cannot follow it; len(x) does that, x.shape[0] does not"
-    return f"torch.export cannot follow this network ({type(error).__name__}: {text[:200]})"
-
-
-def _outputs(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> int:
-    """Return how many outputs the network has."""
-    try:
-        outputs = forward(x)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise RefusedFileError(
-            f"the network does not take inputs of shape {tuple(x.shape[1:])}: {reason}; is 'shape' right?"
-        ) from error
-    if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2:
-        got = (
-            f"a tensor of shape {tuple(outputs.shape)}" if isinstance(outputs, torch.Tensor) else type(outputs).__name__
-        )
-        raise RefusedFileError(f"the network returns {got}; expected one tensor (batch, classes)")
-    return outputs.shape[1]
-
-
-def _classes(declared: tuple[str, ...], outputs: int) -> tuple[tuple[str, ...], list[str]]:
-    if len(declared) == outputs:
-        return declared, []
-    if declared:
-        raise RefusedFileError(f"{len(declared)} class names were given, and the network has {outputs} outputs")
-    return tuple(f"class {index}" for index in range(outputs)), ["classes have no names: they are numbered"]
-
-
-def _check_finite(network: nn.Module, source: str) -> None:
-    """Refuse NaN anywhere, and infinite parameters; a buffer may hold -inf, as attention masks do."""
-    learnt = {name for name, _ in network.named_parameters()}
-    for name, tensor in network.state_dict().items():
-        if isinstance(tensor, torch.Tensor) and tensor.is_floating_point():
-            bad = ~torch.isfinite(tensor) if name in learnt else torch.isnan(tensor)
-            if bad.any():
-                count = f"{int(bad.sum())} of {tensor.numel()}"
-                raise RefusedFileError(f"model {source}: {count} numbers in {name} are NaN or infinite")

@@ -36,7 +36,7 @@ class Model:
     """A trained network in input units.
 
     Args:
-        card: what is declared of it; the input is always there.
+        card: what is declared of it; the input and a name for each output are always there.
         graph: its graph, or None where only its outputs can be had (a black box).
         forward: (batch, channels, height, width) in input units -> (batch, classes).
         format: what it was read from ("safetensors", "live module", ...).
@@ -46,7 +46,6 @@ class Model:
         assumed: what had to be assumed, in words.
         no_graph: why there is no graph.
         device: where it runs.
-        classes: a name for each output.
         call: the Python call that opened it, as far as it can be written down.
     """
 
@@ -60,7 +59,6 @@ class Model:
     assumed: tuple[str, ...] = ()
     no_graph: str = ""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    classes: tuple[str, ...] = ()
     call: str = ""
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -71,6 +69,11 @@ class Model:
     def name(self) -> str:
         """The model's name."""
         return self.card.name or self.source
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """A name for each output."""
+        return self.card.classes
 
     @property
     def input(self) -> Input:

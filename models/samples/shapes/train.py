@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from xai.models.graph import evaluating
+from xai.models.export import evaluating
 from xai.models.samples.shapes import CLASSES, SIZE, Shapes, generate, make
 
 SEED, TRAIN, TEST = 0, 6000, 2000

@@ -1,0 +1,136 @@
+"""From a network and its card to a Model: checked, made one program, and told how many outputs it has."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from xai.errors import RefusedFileError, XaiError
+from xai.models.card import Card
+from xai.models.export import InputUnits, evaluating, trace
+from xai.models.graph import Graph
+from xai.models.model import Model
+from xai.text import storable
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Found:
+    """What a source turned out to be, before it is one program.
+
+    Args:
+        network: with its weights.
+        format: what it was read from.
+        source: as the user wrote it.
+        digest: sha256 of the file, "" without one.
+        architecture: what named it, "" if the source brings it.
+        card: fields of the card beside it.
+        hints: fields that its library declares.
+        assumed: what had to be assumed, in words.
+    """
+
+    network: nn.Module
+    format: str
+    source: str
+    digest: str = ""
+    architecture: str = ""
+    card: dict[str, Any] = field(default_factory=dict)
+    hints: dict[str, Any] = field(default_factory=dict)
+    assumed: list[str] = field(default_factory=list)
+
+
+def assemble(found: Found, card: Card, device: torch.device) -> Model:
+    """Make one program of what was found, and check it against its card."""
+    assert card.input is not None
+    _check_finite(found.network, found.source)
+    network = InputUnits(found.network, card.input.mean, card.input.std)
+    graph, forward, no_graph = _program(network, card.input.shape, device)
+    with torch.no_grad(), torch.random.fork_rng():
+        outputs = _outputs(forward, torch.full((1, *card.input.shape), 0.5, device=device))
+    classes, notes = _classes(card.classes, outputs)
+    return Model(
+        card=card.model_copy(update={"classes": classes}),
+        graph=graph,
+        forward=forward,
+        format=found.format,
+        source=storable(found.source),
+        digest=found.digest,
+        architecture=found.architecture,
+        assumed=(*found.assumed, *notes),
+        no_graph=no_graph,
+        device=device,
+    )
+
+
+def _program(
+    network: InputUnits, shape: tuple[int, ...], device: torch.device
+) -> tuple[Graph | None, Callable[[torch.Tensor], torch.Tensor], str]:
+    """Return the graph, what to call, and why there is no graph."""
+    try:
+        graph = trace(network, shape, device)
+    except XaiError:
+        raise
+    except Exception as error:
+        log.debug("torch.export failed", exc_info=True)
+        reason = _no_export(error)
+    else:
+        return graph, graph, ""
+    own = next((tensor.device for tensor in network.network.parameters()), torch.device("cpu"))
+    network.mean, network.std = network.mean.to(own), network.std.to(own)
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        with evaluating(network):  # the user's own module: it stays where and as it is
+            outputs: torch.Tensor = network(x.clone().to(own)).to(x.device)
+        return outputs
+
+    return None, forward, reason
+
+
+def _no_export(error: Exception) -> str:
+    """Say why a network has no graph."""
+    text = " ".join(str(error).split())
+    if "Constraints violated (batch)" in text:
+        return "its code fixes the batch size, so torch.export cannot follow it; len(x) does that, x.shape[0] does not"
+    return f"torch.export cannot follow this network ({type(error).__name__}: {text[:200]})"
+
+
+def _outputs(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> int:
+    """Return how many outputs the network has."""
+    try:
+        outputs = forward(x)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise RefusedFileError(
+            f"the network does not take inputs of shape {tuple(x.shape[1:])}: {reason}; is 'shape' right?"
+        ) from error
+    if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2:
+        got = (
+            f"a tensor of shape {tuple(outputs.shape)}" if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+        )
+        raise RefusedFileError(f"the network returns {got}; expected one tensor (batch, classes)")
+    return outputs.shape[1]
+
+
+def _classes(declared: tuple[str, ...], outputs: int) -> tuple[tuple[str, ...], list[str]]:
+    if len(declared) == outputs:
+        return declared, []
+    if declared:
+        raise RefusedFileError(f"{len(declared)} class names were given, and the network has {outputs} outputs")
+    return tuple(f"class {index}" for index in range(outputs)), ["classes have no names: they are numbered"]
+
+
+def _check_finite(network: nn.Module, source: str) -> None:
+    """Refuse NaN anywhere, and infinite parameters; a buffer may hold -inf, as attention masks do."""
+    learnt = {name for name, _ in network.named_parameters()}
+    for name, tensor in network.state_dict().items():
+        if isinstance(tensor, torch.Tensor) and tensor.is_floating_point():
+            bad = ~torch.isfinite(tensor) if name in learnt else torch.isnan(tensor)
+            if bad.any():
+                count = f"{int(bad.sum())} of {tensor.numel()}"
+                raise RefusedFileError(f"model {source}: {count} numbers in {name} are NaN or infinite")

@@ -1,0 +1,142 @@
+"""From a torch module to the graph: exported in evaluation mode, in input units, with tensors of its own."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from xai.errors import RefusedFileError
+from xai.models.graph import EXAMPLES, Graph
+from xai.models.layout import shape_of
+from xai.models.script import unscripted
+
+MAX_BATCH = 1 << 16
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Put a module into evaluation mode; every submodule's own mode is restored, also after an error."""
+    modes = [(module, module.training) for module in network.modules()]
+    for module, _ in modes:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+class InputUnits(nn.Module):
+    """A network behind its normalisation, so that it takes input units; inputs and outputs are float32 whatever it is.
+
+    Args:
+        network: takes normalised inputs (batch, channels, height, width).
+        mean: subtracted from each channel, in input units.
+        std: divides each channel, in input units.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.network = network
+        self.dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
+        self.identity = set(mean) == {0.0} and set(std) == {1.0}
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+
+    def around(self, network: nn.Module) -> InputUnits:
+        """Return another network behind the same normalisation."""
+        return InputUnits(network, tuple(self.mean.flatten().tolist()), tuple(self.std.flatten().tolist()))
+
+    def forward(self, x: torch.Tensor) -> Any:
+        """Return what the network returns for x in input units."""
+        normalised = x if self.identity else (x - self.mean) / self.std
+        if self.dtype == torch.float32:
+            return self.network(normalised)
+        outputs = self.network(normalised.to(self.dtype))
+        return outputs.float() if isinstance(outputs, torch.Tensor) else outputs
+
+
+def trace(network: InputUnits, shape: tuple[int, ...], device: torch.device) -> Graph:
+    """Export a network to a graph that takes (batch, *shape) in input units; the network itself stays as it was.
+
+    Raises:
+        RefusedFileError: the network does not return one tensor (batch, outputs).
+        Exception: whatever torch.export or the network itself raised: it cannot be exported.
+    """
+    example = torch.full((EXAMPLES, *shape), 0.5)
+    if isinstance(network.network, torch.jit.ScriptModule):
+        with evaluating(network):
+            network = network.around(unscripted(network.network, example))
+    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
+    with evaluating(network), torch.random.fork_rng(), torch.enable_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.export warns of its own deprecations
+        program = torch.export.export(network, (example,), dynamic_shapes=({0: batch},), strict=False)
+        module = program.run_decompositions({}).module(check_guards=False)
+    assert isinstance(module, fx.GraphModule)
+    _drop_mutations(module)
+    _own_tensors(module)
+    _check_output(module)
+    return Graph(_moved(module, device), device)
+
+
+def _drop_mutations(module: fx.GraphModule) -> None:
+    """Drop what the source does besides answering: writing into its input or its buffers."""
+    for node in list(module.graph.nodes):
+        if node.target is torch.ops.aten.copy_.default and node.args[0].op in ("placeholder", "get_attr"):
+            node.replace_all_uses_with(node.args[1])
+            module.graph.erase_node(node)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+
+
+def _own_tensors(module: fx.GraphModule) -> None:
+    """Copy the tensors, so that training on in the source changes nothing here."""
+    copies: dict[int, torch.Tensor] = {}
+    for part in module.modules():
+        for name, parameter in part._parameters.items():
+            if parameter is not None:
+                copy = copies.setdefault(id(parameter), nn.Parameter(parameter.detach().clone(), requires_grad=False))
+                part._parameters[name] = copy  # type: ignore[assignment]  # the copy of a Parameter is one
+        for name, buffer in part._buffers.items():
+            if buffer is not None:
+                part._buffers[name] = copies.setdefault(id(buffer), buffer.detach().clone())
+
+
+def _check_output(module: fx.GraphModule) -> None:
+    """Refuse a network whose result is not one tensor (batch, outputs)."""
+    result = module.graph.output_node().args[0]
+    if isinstance(result, list | tuple) and len(result) == 1:
+        result = result[0]
+        module.graph.output_node().args = (result,)
+        module.graph._codegen = fx.graph.CodeGen()
+        module.recompile()
+    if not isinstance(result, fx.Node):
+        raise RefusedFileError(
+            f"the network returns {len(result) if isinstance(result, list | tuple) else 'no'} values; expected one "
+            "tensor (batch, classes): wrap it in a function that returns the one to be explained"
+        )
+    shape = shape_of(result)
+    if not result.meta["val"].is_floating_point():
+        raise RefusedFileError("the network returns whole numbers; expected scores (batch, classes) before any argmax")
+    if len(shape) != 2:
+        raise RefusedFileError(
+            f"the network returns a tensor (batch, {', '.join(map(str, shape[1:]))}); expected (batch, classes)"
+        )
+
+
+def _moved(module: fx.GraphModule, device: torch.device) -> fx.GraphModule:
+    """Move tensors, and the places where the graph makes new ones, to a device."""
+    if device.type != "cpu":
+        for node in module.graph.nodes:
+            if isinstance(node.kwargs.get("device"), torch.device):
+                node.kwargs = {**node.kwargs, "device": device}
+        module.recompile()
+    return module.to(device)
