@@ -133,10 +133,18 @@ def _from_file(path: Path, source: str, arch: str | None, seed: int) -> Found:
             "--arch torchvision:NAME, timm:NAME or path/to/net.py:function"
         )
     architecture = build(spec, seed)
-    _fill(architecture.network, content, spec)
+    widened = _fill(architecture.network, content, spec)
     hints = {**_hints(architecture), "name": storable(path.stem)}
-    network = architecture.network
-    return Found(network, format_name, source, sha256(path), card=card, hints=hints, architecture=spec)
+    return Found(
+        architecture.network,
+        format_name,
+        source,
+        sha256(path),
+        architecture=spec,
+        card=card,
+        hints=hints,
+        assumed=widened,
+    )
 
 
 def _hints(architecture: Architecture) -> dict[str, Any]:
@@ -187,8 +195,8 @@ def _read(path: Path) -> tuple[nn.Module | StateDict, str]:
     raise RefusedFileError(f"model {path} is {looks_like(file)}; expected one of: {kinds}")
 
 
-def _fill(network: nn.Module, content: nn.Module | StateDict, spec: str) -> None:
-    """Put weights into an architecture; say where they differ."""
+def _fill(network: nn.Module, content: nn.Module | StateDict, spec: str) -> list[str]:
+    """Put weights into an architecture, and say where they differ; return what was assumed in doing so."""
     assert isinstance(content, Mapping)
     own = network.state_dict()
     # torch before 0.4.1 did not count batches; the count plays no part in evaluation.
@@ -207,6 +215,8 @@ def _fill(network: nn.Module, content: nn.Module | StateDict, spec: str) -> None
             f"the weights do not fit {spec}: {'; '.join(parts)}; try another --arch or other arguments"
         )
     network.load_state_dict(dict(content), strict=False)
+    kinds = {(content[key].dtype, own[key].dtype) for key in own if key in content}
+    return [f"weights stored as {old} run as {new}".replace("torch.", "") for old, new in kinds if old != new]
 
 
 def _few(keys: list[str]) -> str:

@@ -296,6 +296,13 @@ def test_a_read_only_output_folder(xai: Call, monkeypatch: pytest.MonkeyPatch) -
     assert code == 2
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc, a folder nobody can write to")
+def test_an_output_folder_that_nobody_can_write_to(xai: Call) -> None:
+    code, line = xai("model.pt", "image.png", "--arch", "net.py:make", "-o", "/proc/xai/out")
+    assert "/proc/xai/out cannot be written" in line
+    assert code == 2
+
+
 def test_an_output_folder_below_a_file(xai: Call) -> None:
     code, line = xai("model.pt", "image.png", "--arch", "net.py:make", "-o", "net.py/out")
     assert "cannot be written" in line

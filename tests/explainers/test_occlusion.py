@@ -36,17 +36,14 @@ def test_it_is_exact_for_a_linear_model(linear: Model) -> None:
     x = torch.rand((3, 12, 10), generator=torch.Generator().manual_seed(1))
     weight = Linear().weight.detach()
     contribution = ((x - 0.25) * weight[1]).sum(0).double()
-    window, stride = 4, 3
     total, count = torch.zeros(12, 10).double(), torch.zeros(12, 10).double()
-    for top in starts(12, window, stride):
-        for left in starts(10, window, stride):
-            total[top : top + window, left : left + window] += contribution[
-                top : top + window, left : left + window
-            ].sum()
-            count[top : top + window, left : left + window] += 1
-    np.testing.assert_allclose(
-        occlusion(linear, x, 1, window=window, stride=stride, fill=0.25), total / count, atol=1e-4
-    )
+    for top in (0, 3, 6, 9):  # the last row of windows is clipped at the border
+        for left in (0, 3, 6):
+            place = (slice(top, top + 4), slice(left, left + 4))
+            total[place] += contribution[place].sum()
+            count[place] += 1
+    ours = occlusion(linear, x, 1, window=4, stride=3, fill=0.25)
+    np.testing.assert_allclose(ours, total / count, atol=2e-5)
 
 
 def test_windows_of_one_pixel_give_a_linear_models_contributions(linear: Model) -> None:

@@ -197,6 +197,13 @@ def test_a_network_of_another_precision_runs_in_its_own(dtype: torch.dtype) -> N
     assert explain(model, x[0], methods=["gradcam"])["gradcam"].record.status == "ok"
 
 
+def test_half_precision_weights_are_said_to_run_as_float32(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(NET)
+    torch.save(seeded(Small).half().state_dict(), tmp_path / "half.pt")
+    model = load(tmp_path / "half.pt", arch=f"{tmp_path / 'net.py'}:make", shape=(3, 16, 16))
+    assert "weights stored as float16 run as float32" in model.assumed
+
+
 def test_a_live_script_in_training_is_read_in_evaluation_and_left_as_it_was() -> None:
     script = torch.jit.script(seeded(Small)).train()
     model = load(script, shape=(3, 16, 16))
