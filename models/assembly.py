@@ -86,8 +86,8 @@ def _program(
 
     def forward(x: torch.Tensor) -> torch.Tensor:
         with evaluating(network):  # the user's own module: it stays where and as it is
-            outputs: torch.Tensor = network(x.clone().to(own)).to(x.device)
-        return outputs
+            outputs: torch.Tensor = network(x.clone().to(own))
+        return outputs.to(x.device) if isinstance(outputs, torch.Tensor) else outputs
 
     return None, forward, reason
 

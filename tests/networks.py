@@ -60,6 +60,13 @@ class Branching(nn.Module):
         return self.inner(x) if x.sum() > 0 else self.inner(-x)
 
 
+class BranchingTuple(Branching):
+    """Cannot be exported, and returns two tensors."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
+        return super().forward(x), x
+
+
 class Tuple(nn.Module):
     """Returns two tensors."""
 

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tests.networks import Branching, Small, seeded
+from tests.networks import Branching, BranchingTuple, Small, seeded
 from xai.api import explain, load
-from xai.errors import UsageError
+from xai.errors import RefusedFileError, UsageError
 from xai.models.architectures import build
 from xai.models.model import Model
 
@@ -274,6 +274,11 @@ def test_a_mask_of_minus_infinity_is_no_fault() -> None:
     network = seeded(Small)
     network.register_buffer("mask", torch.full((2, 2), -torch.inf))
     assert load(network, shape=(3, 16, 16)).graph is not None
+
+
+def test_a_black_box_that_returns_a_tuple_is_refused_as_such() -> None:
+    with pytest.raises(RefusedFileError, match="returns tuple; expected one tensor"):
+        load(BranchingTuple(), shape=(3, 12, 10))
 
 
 def test_labels_come_before_the_card(tmp_path: Path) -> None:
