@@ -385,8 +385,8 @@ def test_ctrl_c_leaves_nothing(place: Path) -> None:
     (place / "big.yaml").write_text("input: {shape: [3, 224, 224]}\n")
     command = [
         sys.executable,
-        "-c",
-        "from xai.cli.main import main; main()",
+        "-m",
+        "xai.cli",
         "explain",
         "big.pt",
         "image.png",
@@ -410,3 +410,20 @@ def test_ctrl_c_leaves_nothing(place: Path) -> None:
     assert "Traceback" not in err
     assert not (place / "out").exists()
     assert not (place / "out.partial").exists()
+
+
+def test_ctrl_c_before_anything_is_imported_shows_no_traceback(place: Path) -> None:
+    early = """
+import sys
+
+class Stop:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Stop())
+from xai.cli import entry
+entry()
+"""
+    done = subprocess.run([sys.executable, "-c", early], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "")

@@ -1,5 +1,5 @@
 """python -m xai.cli: the command `xai`."""
 
-from xai.cli.main import main
+from xai.cli import entry
 
-main()
+entry()

@@ -45,12 +45,6 @@ def _options(
     logging.basicConfig(level=logging.DEBUG if debug else logging.CRITICAL, format="%(name)s: %(message)s")
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and leave with its exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    sys.exit(run(arguments))
-
-
 def run(arguments: list[str]) -> int:
     """Run the command line; return its exit code."""
     try:
