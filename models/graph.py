@@ -161,13 +161,17 @@ def _scopes(graph: fx.Graph) -> tuple[dict[str, list[fx.Node]], dict[str, str]]:
     """Return the nodes within every named module, and the modules' classes."""
     members: dict[str, list[fx.Node]] = {}
     kinds: dict[str, str] = {}
+    keys: dict[str, list[str]] = {}  # of each use of a module that has a tensor to show, in order
     for node in graph.nodes:
         if node.op != "call_function" or not shape_of(node) or not isinstance(node.meta["val"], torch.Tensor):
             continue
         for key, (path, kind) in (node.meta.get("nn_module_stack") or {}).items():
             if not path.startswith(f"{ROOT}."):
                 continue
-            use = key.rpartition("@")[2] if "@" in key else ""
+            uses = keys.setdefault(path, [])
+            if key not in uses:
+                uses.append(key)
+            use = uses.index(key)
             name = path.removeprefix(f"{ROOT}.") + (f"@{use}" if use else "")
             members.setdefault(name, []).append(node)
             kinds[name] = (kind if isinstance(kind, str) else kind.__name__).rpartition(".")[2]

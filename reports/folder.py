@@ -42,9 +42,10 @@ def writing(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
     folder = Path(os.path.abspath(folder))  # noqa: PTH100  # resolve() would follow a link
     _check_free(folder, overwrite)
     new_parents = [parent for parent in folder.parents if not parent.exists()]
-    partial, old = (folder.with_name(f"{folder.name}.{end}") for end in ("partial", "old"))
+    partial = folder.with_name(f"{folder.name}.partial")
     try:
         if overwrite and partial.exists():
+            _check_free(partial, overwrite=True)
             shutil.rmtree(partial)
         partial.mkdir(parents=True)
     except FileExistsError:
@@ -57,20 +58,29 @@ def writing(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
         ) from error
     try:
         yield partial
-        if folder.exists():
-            folder.rename(old)
-        partial.rename(folder)
+        _replace(folder, partial)
     except OSError as error:
         raise XaiError(f"output folder {folder} cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        if folder.exists():
-            shutil.rmtree(old, ignore_errors=True)
-        elif old.exists():
-            old.rename(folder)
         for parent in new_parents:
             with suppress(OSError):  # it holds something, so it stays
                 parent.rmdir()
+
+
+def _replace(folder: Path, fresh: Path) -> None:
+    """Put a fresh folder in place; an earlier one goes only when the fresh one stands."""
+    if not folder.exists():
+        fresh.rename(folder)
+        return
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name}."))
+    try:
+        folder.rename(aside / "earlier")
+        fresh.rename(folder)
+    finally:
+        if not folder.exists():
+            (aside / "earlier").rename(folder)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def publish(run: Evidence, partial: Path) -> None:

@@ -65,6 +65,14 @@ def test_every_form_has_the_sources_layer_names(forms: dict[str, Model], name: s
     assert {"stem", "norm", "again", "again@1", "act", "act@1", "act@2", "head"} <= set(forms[name].graph.layers)
 
 
+def test_a_scripts_module_that_is_used_once_has_one_name() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    for script in (torch.jit.script(network), torch.jit.trace(network.eval(), torch.rand(1, 3, 8, 8))):
+        assert set("01234") == {
+            name for name, layer in load(script, shape=(3, 8, 8)).graph.layers.items() if layer.module
+        }
+
+
 def test_the_same_tensors_have_the_same_fingerprint(forms: dict[str, Model]) -> None:
     assert len({forms[name].fingerprint for name in ("live", "new.pt", "checkpoint.pt", "weights.safetensors")}) == 1
     other = load(seeded(Small, seed=1), shape=(3, 16, 16), mean=(0.4, 0.5, 0.6), std=0.25)

@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import IMAGES
 from tests.house.test_import import BLOCK
 from xai.api import explain
-from xai.errors import AnalysisError, RefusedFileError, TamperedError, UsageError
+from xai.errors import AnalysisError, RefusedFileError, TamperedError, UsageError, XaiError
 from xai.models.model import Model
 from xai.reports.folder import free_folder, open_run, rerender, writing
 from xai.reports.records import Finding, RunRecord, Value
@@ -163,6 +163,41 @@ def test_an_interrupted_overwrite_keeps_the_earlier_run(folder: Path) -> None:
     with pytest.raises(KeyboardInterrupt), writing(folder, overwrite=True):
         raise KeyboardInterrupt
     assert (folder / "record.json").read_bytes() == before
+
+
+def test_neighbours_of_the_folder_are_left_alone(run: Run, folder: Path) -> None:
+    for name in ("run.old", "run.1"):
+        (folder.parent / name).mkdir()
+        (folder.parent / name / "thesis.txt").write_text("mine")
+    run.save(folder, overwrite=True)
+    assert {path.name for path in folder.parent.iterdir()} == {"run", "run.old", "run.1"}
+    assert (folder.parent / "run.old" / "thesis.txt").read_text() == "mine"
+
+
+def test_a_foreign_folder_called_partial_is_not_removed(run: Run, folder: Path) -> None:
+    (folder.parent / "run.partial").mkdir()
+    (folder.parent / "run.partial" / "thesis.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"holds 'thesis.txt'"):
+        run.save(folder, overwrite=True)
+    assert (folder.parent / "run.partial" / "thesis.txt").read_text() == "mine"
+
+
+def test_an_overwrite_that_fails_at_the_last_step_keeps_the_earlier_run(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (folder / "record.json").read_bytes()
+    rename = Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self.name.endswith(".partial"):
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(XaiError, match="Input/output error"):
+        run.save(folder, overwrite=True)
+    assert (folder / "record.json").read_bytes() == before
+    assert [path.name for path in folder.parent.iterdir()] == ["run"]
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
