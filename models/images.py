@@ -90,6 +90,19 @@ def prepare(image: ImageLike, spec: Input) -> Prepared:
     return Prepared(pixels * (high - low) + low if (low, high) != (0.0, 1.0) else pixels, tuple(notes))
 
 
+def prepare_mask(path: Path, spec: Input) -> np.ndarray:
+    """Return where a mask's pixels are not black, (height, width) bool, cut and scaled as its picture is.
+
+    Raises:
+        UsageError: the file does not exist.
+        RefusedFileError: the file is not a whole picture.
+    """
+    grey = _oriented(read_image(path), []).convert("L")
+    nearest = spec.model_copy(update={"interpolation": "nearest"})
+    inside: np.ndarray = _resized(grey, nearest, [])[0].numpy() > 0
+    return inside
+
+
 def _from_array(array: np.ndarray) -> Image.Image | torch.Tensor:
     if array.dtype != np.uint8:
         return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -85,6 +86,11 @@ class Model:
     def fingerprint(self) -> str:
         """sha256 of the graph and its tensors; of a black box its file's, or ""."""
         return self.graph.fingerprint if self.graph else self.digest
+
+    @property
+    def bytes_per_input(self) -> int:
+        """Bytes of activations that live at once for one input; of a black box an estimate."""
+        return self.graph.bytes_per_input if self.graph else 100 * 4 * math.prod(self.input.shape)
 
     def prepare(self, image: ImageLike) -> Prepared:
         """Turn a picture into the model's input; see xai.models.images.prepare."""

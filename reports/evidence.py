@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xai.reports.artefacts import Store, get
-from xai.reports.records import Finding, InputRecord, RunRecord
+from xai.reports.records import Finding, InputRecord, RunRecord, Trust
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,14 @@ class Evidence:
         """Return the input that a finding is about."""
         return next(record for record in self.record.inputs if record.id == finding.input)
 
-    def array(self, finding: Finding, name: str) -> np.ndarray:
-        """Return one of a finding's arrays; raise TamperedError if its bytes changed."""
+    @property
+    def range(self) -> tuple[float, float]:
+        """Lowest and highest value of an input."""
+        low, high = self.record.model.card["input"]["range"]
+        return float(low), float(high)
+
+    def array(self, finding: Finding | Trust, name: str) -> np.ndarray:
+        """Return one of a finding's arrays, or of a measure's; raise TamperedError if its bytes changed."""
         return get(self.store, finding.artefacts[name])
 
     def prepared(self, record: InputRecord) -> np.ndarray:

@@ -17,7 +17,7 @@ from xai.errors import RefusedFileError, TamperedError, UsageError, XaiError
 from xai.reports.artefacts import FOLDER, FolderStore
 from xai.reports.evidence import Evidence
 from xai.reports.html.page import SIDE_FOLDER, render
-from xai.reports.records import SCHEMA, RunRecord
+from xai.reports.records import SCHEMA, Artefact, Finding, RunRecord
 
 RECORD, MANIFEST, REPORT = "record.json", "manifest.json", "report.html"
 OURS = {RECORD, MANIFEST, REPORT, FOLDER, SIDE_FOLDER}
@@ -185,8 +185,12 @@ def _check_free(folder: Path, overwrite: bool) -> None:
 
 def _artefacts(record: RunRecord) -> list[str]:
     found = [entry.prepared.path for entry in record.inputs]
-    found += [artefact.path for finding in record.findings for artefact in finding.artefacts.values()]
+    found += [artefact.path for finding in record.findings for artefact in _held(finding)]
     return sorted({path for path in found if path.startswith(f"{FOLDER}/")})
+
+
+def _held(finding: Finding) -> list[Artefact]:
+    return [*finding.artefacts.values(), *(kept for trust in finding.trust for kept in trust.artefacts.values())]
 
 
 def _sha256(path: Path) -> str:

@@ -10,6 +10,7 @@ SCHEMA: Literal["xai.run/1"] = "xai.run/1"
 
 Status = Literal["ok", "skipped", "failed"]
 Verdict = Literal["holds", "violated", "not decided"]
+Speaks = Literal["for", "against", "neither"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Scalar = bool | int | Finite | str | None
 
@@ -136,19 +137,55 @@ class ModelRecord(Record):
     no_graph: str
 
 
+class Trust(Record):
+    """What one measure says about how far an answer can be trusted.
+
+    Args:
+        measure: the measure's name.
+        title: the measure's title.
+        sentence: what was found, in plain words.
+        speaks: for the answer, against it, or neither.
+        description: what the measure looks at.
+        limits: what it does not mean.
+        source: the paper.
+        kind: how much it is worth.
+        status: "ok", "skipped" (does not apply) or "failed".
+        reason: why it was skipped or failed, "" otherwise.
+        parameters: every parameter that shaped it.
+        values: what was measured, by name.
+        seconds: it took.
+        artefacts: arrays by name.
+    """
+
+    measure: str
+    title: str
+    sentence: str = ""
+    speaks: Speaks = "neither"
+    description: str
+    limits: str
+    source: str
+    kind: str
+    status: Status
+    reason: str = ""
+    parameters: dict[str, Scalar] = {}
+    values: dict[str, Value] = {}
+    seconds: Finite = 0.0
+    artefacts: dict[str, Artefact] = {}
+
+
 class Finding(Record):
-    """What one method found for one input: what was asked and what came out.
+    """What one method found, for one input or of the model alone: what was asked and what came out.
 
     Args:
         id: unique within the run.
-        family: "explanation", ...
+        family: "explanation" (a map), "visualization" (a picture), ...
         method: the method's name.
         title: the method's title.
         description: what its answer means.
         limits: what its answer does not mean.
         source: the paper.
         kind: how much its answer is worth: exact, sound, statistical or heuristic.
-        input: id of the input.
+        input: id of the input; None if the answer is about the model alone.
         target: the output it is about.
         status: "ok", "skipped" (does not apply) or "failed".
         reason: why it was skipped or failed, "" otherwise.
@@ -156,9 +193,10 @@ class Finding(Record):
         parameters: every parameter that shaped the answer, also those chosen automatically.
         values: what was measured, by name.
         notes: what a reader must know of this very answer.
-        trust: what the answer is worth, by name of the measure.
-        seconds: it took.
-        artefacts: arrays by name; an explanation's "map" is (height, width) float32, raw.
+        trust: how far the answer can be trusted, a record a measure.
+        seconds: it took; its share where several targets were explained at once.
+        artefacts: arrays by name; an explanation's "map" is (height, width) float32, raw; a visualization's "picture"
+            is (channels, height, width) float32 in input units, and its "objective" float64, from the start on.
     """
 
     id: str
@@ -169,7 +207,7 @@ class Finding(Record):
     limits: str
     source: str
     kind: str
-    input: str
+    input: str | None
     target: TargetRecord | None = None
     status: Status
     reason: str = ""
@@ -177,9 +215,14 @@ class Finding(Record):
     parameters: dict[str, Scalar] = {}
     values: dict[str, Value] = {}
     notes: tuple[str, ...] = ()
-    trust: dict[str, Value] = {}
+    trust: tuple[Trust, ...] = ()
     seconds: Finite = 0.0
     artefacts: dict[str, Artefact] = {}
+
+    def timeless(self) -> Finding:
+        """Return the finding without how long it took: what two runs of the same request have in common."""
+        trust = tuple(entry.model_copy(update={"seconds": 0.0}) for entry in self.trust)
+        return self.model_copy(update={"seconds": 0.0, "trust": trust})
 
 
 class RunRecord(Record):

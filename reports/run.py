@@ -46,21 +46,24 @@ class Found:
 class Run(Evidence):
     """What was asked and what came out.
 
-    `run["gradcam"]` is a method's finding, `run["gradcam", "cat"]` the one for the input of that id.
+    `run["gradcam"]` is a method's finding, `run["gradcam", "cat"]` the one for the input of that id, and
+    `run["gradcam", "cat", "tiger"]` the one for that target.
     """
 
-    def __getitem__(self, key: str | tuple[str, str]) -> Found:
-        method, wanted = key if isinstance(key, tuple) else (key, None)
+    def __getitem__(self, key: str | tuple[str, ...]) -> Found:
+        method, *words = key if isinstance(key, tuple) else (key,)
         found = [finding for finding in self.findings if finding.method == method]
         if not found:
             raise unknown("finding of method", method, dict.fromkeys(finding.method for finding in self.findings))
-        if wanted is not None:
-            found = [finding for finding in found if finding.input == wanted]
-            if not found:
-                raise unknown("input", wanted, [record.id for record in self.record.inputs])
+        for word in words:
+            named = [finding for finding in found if word in _names(finding)]
+            if not named:
+                known = dict.fromkeys(name for finding in found for name in _names(finding))
+                raise unknown("input or target", word, known)
+            found = [finding for finding in named if finding.input == word] or named
         if len(found) > 1:
-            example = f"run[{method!r}, {found[0].input!r}]"
-            raise UsageError(f"there are {len(found)} findings of {method}; name the input too: {example}")
+            example = ", ".join(map(repr, (method, *_names(found[0]))))
+            raise UsageError(f"there are {len(found)} findings of {method}; name input and target too: run[{example}]")
         return Found(found[0], self)
 
     def __iter__(self) -> Iterator[Found]:
@@ -72,3 +75,8 @@ class Run(Evidence):
         from xai.reports.folder import save  # the template engine is not needed before
 
         return save(self, Path(folder), overwrite=overwrite)
+
+
+def _names(finding: Finding) -> list[str]:
+    """Return what tells a method's findings apart: input and target."""
+    return [name for name in (finding.input, finding.target.name if finding.target else None) if name is not None]

@@ -54,8 +54,11 @@ def explain(
     model: Model,
     image: ImageLike | Iterable[ImageLike],
     *,
-    methods: Iterable[str] | None = None,
+    methods: str | Iterable[str] | None = None,
+    measures: str | Iterable[str] | None = None,
     target: str | int | None = None,
+    top: int | None = None,
+    masks: str | Path | None = None,
     layer: str | None = None,
     parameters: Parameters | None = None,
     seed: int = 0,
@@ -67,10 +70,13 @@ def explain(
         model: from `load`.
         image: a path, a folder, a PIL picture, an array of bytes (height, width[, 3]), a tensor (channels, height,
             width) in input units, or several of these.
-        methods: names (see `xai methods`); default those that need no choice.
+        methods: names (see `xai methods`), or "all"; default the quick ones.
+        measures: names of what judges the maps, "all" or "none"; default the quick ones.
         target: a class's name or index; default the predicted one.
+        top: explain that many of the highest outputs instead.
+        masks: folder of pictures that are not black where the objects are, of the same names.
         layer: for the methods that look at one.
-        parameters: by method and name: {"occlusion": {"window": 16}}.
+        parameters: of methods and measures, by name: {"occlusion": {"window": 16}}.
         seed: of everything random.
         progress: called with (stage, done, total).
 
@@ -81,11 +87,26 @@ def explain(
         xai.errors.UsageError: a name or value does not exist or fit.
         xai.errors.RefusedFileError: a picture is damaged.
     """
-    names = None if methods is None else list(methods)
-    plan = plan_explain(model, names, target, layer, parameters)
+    names, judges = _names(methods), _names(measures)
+    plan = plan_explain(model, names, target, layer, parameters, judges, top)
     runtime = Runtime(device=model.device, seed=seed, progress=progress or silent)
-    call = _call(model, image, methods=names, target=target, layer=layer, parameters=parameters, seed=seed or None)
-    return run_explain(model, read_samples(image, model), plan, runtime=runtime, command=call)
+    call = _call(
+        model,
+        image,
+        methods=names,
+        measures=judges,
+        target=target,
+        top=top,
+        masks=masks,
+        layer=layer,
+        parameters=parameters,
+        seed=seed or None,
+    )
+    return run_explain(model, read_samples(image, model, masks), plan, runtime=runtime, command=call)
+
+
+def _names(given: str | Iterable[str] | None) -> list[str] | None:
+    return [given] if isinstance(given, str) else given if given is None else list(given)
 
 
 def _call(model: Model, image: object, **options: object) -> str:

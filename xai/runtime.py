@@ -15,6 +15,7 @@ from xai.errors import UsageError
 Progress = Callable[[str, int, int], None]
 
 DEVICES = ("auto", "cpu", "cuda")
+MAX_BATCH = 32
 
 
 def resolve_device(name: str) -> torch.device:
@@ -61,6 +62,10 @@ class Runtime:
             "threads": self.threads or torch.get_num_threads(),
             "memory": self.memory,
         }
+
+    def batch(self, needed: int) -> int:
+        """Return how many inputs go through the model at once, where one needs that many bytes."""
+        return max(1, min(MAX_BATCH, self.memory // needed))
 
     @contextmanager
     def seeded(self, *names: str) -> Iterator[torch.Generator]:

@@ -10,6 +10,12 @@ def sample_names() -> list[str]:
     return sorted(path.parent.name for path in Path(__file__).parent.glob("*/model.yaml"))
 
 
+def sample_masks(picture: Path) -> Path | None:
+    """Return the folder that says where the objects are, for a picture of a bundled sample, if it is known."""
+    folder = picture.parent.parent / "masks"
+    return folder if folder.is_dir() and folder.parent.parent == Path(__file__).parent else None
+
+
 def sample_images(name: str) -> list[Path]:
     """Return the pictures of a bundled sample."""
     return sorted((Path(__file__).parent / name / "images").glob("*.png"))

@@ -126,7 +126,11 @@ def test_what_is_right_works(place: Path) -> None:
         (["model.pt", "image.png", "--arch", "net.py:make", "--device", "tpu"], 2, "no device 'tpu'"),
         (["model.pt", "image.png", "--arch", "net.py:make", "--set", "occlusion"], 2, "expected METHOD.PARAM=VALUE"),
         (["model.pt", "image.png", "--arch", "net.py:make", "--set", "occlusion.x=1"], 2, "no parameter of occlusion"),
-        (["model.pt", "image.png", "--arch", "net.py:make", "--set", "nothing.x=1"], 2, "no method 'nothing'"),
+        (
+            ["model.pt", "image.png", "--arch", "net.py:make", "--set", "nothing.x=1"],
+            2,
+            "no method or measure",
+        ),
         (["model.pt", "image.png", "--arch", "net.py:make", "--labels", "gone.txt"], 2, "gone.txt does not exist"),
         (["model.pt", "image.png", "--arch", "net.py:make", "--labels", "net.py"], 4, "class names were given"),
         (["model.pt", "image.png", "--arch", "net.py:make", "--card", "net.py"], 4, "card net.py"),

@@ -22,11 +22,11 @@ TOY = '''
 import torch
 from pydantic import Field
 
-from xai.explainers.base import Attribution, Explainer
+from xai.explainers.base import Attribution, Attributor
 from xai.registry import Kind, Method
 
 
-class Toy(Explainer):
+class Toy(Attributor):
     """Brightness."""
 
     about = Method(name="toy", title="Toy map", summary="Bright is bright.", limits="Everything.", source="Nobody 2026",
@@ -36,8 +36,8 @@ class Toy(Explainer):
 
     gain: float = Field(default=1.0, gt=0, description="factor")
 
-    def attribute(self, model, x, target, runtime):
-        return Attribution(self.gain * x.mean(0), chosen={"looked at": "pixels"})
+    def attribute(self, model, x, targets, runtime):
+        return [Attribution(self.gain * x.mean(0), chosen={"looked at": "pixels"}) for _ in targets]
 '''
 
 

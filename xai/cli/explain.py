@@ -26,8 +26,19 @@ def explain(
     images: Annotated[
         list[str], typer.Argument(metavar="IMAGE...", help="Pictures, folders of pictures, or sample:NAME.")
     ],
-    methods: Annotated[str | None, typer.Option(help="Names, separated by commas; see xai methods.")] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Names, separated by commas, or all; see xai methods. Default: the quick ones.")
+    ] = None,
+    measures: Annotated[
+        str | None, typer.Option(help="What judges the maps: names, all or none. Default: the quick ones.")
+    ] = None,
     target: Annotated[str | None, typer.Option(help="A class's name or index; default the predicted one.")] = None,
+    top: Annotated[
+        int | None, typer.Option("--top", metavar="K", help="Explain the K highest outputs of each picture instead.")
+    ] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="Folder of masks (not black on the object) with the pictures' names.")
+    ] = None,
     layer: Annotated[str | None, typer.Option(help="Layer for the methods that look at one.")] = None,
     arch: Annotated[
         str | None,
@@ -43,7 +54,7 @@ def explain(
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of everything random.")] = 0,
     parameters: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="METHOD.PARAM=VALUE", help="A method's parameter; may be repeated."),
+        typer.Option("--set", metavar="METHOD.PARAM=VALUE", help="A method's or measure's parameter; may be repeated."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder of the run; default xai-runs/explain-<model>-<n>.")
@@ -64,9 +75,8 @@ def explain(
     settings = read_settings(parameters or [])
     pictures = list(list_pictures(images))  # a wrong path is told before the model is loaded
     loaded = load(model, arch=arch, card=card, labels=labels, device=resolve_device(device), seed=seed)
-    names = None if methods is None else [name.strip() for name in methods.split(",")]
-    plan = plan_explain(loaded, names, target, layer, settings)
-    samples = list(read_samples(pictures, loaded))
+    plan = plan_explain(loaded, _names(methods), target, layer, settings, _names(measures), top)
+    samples = list(read_samples(pictures, loaded, masks))
     command = _command(given)
     folder = output or free_folder("explain", Path(model.rpartition(":")[2]).stem)
     with writing(folder, overwrite=overwrite) as partial:
@@ -76,7 +86,13 @@ def explain(
         publish(run, partial)
     _tell(run)
     typer.echo(run.record.model_dump_json(indent=1) if as_json else str(folder / REPORT))
-    return FAILED if any(finding.status == "failed" for finding in run.findings) else 0
+    statuses = {finding.status for finding in run.findings}
+    statuses |= {trust.status for finding in run.findings for trust in finding.trust}
+    return FAILED if "failed" in statuses else 0
+
+
+def _names(listed: str | None) -> list[str] | None:
+    return None if listed is None else [name.strip() for name in listed.split(",")]
 
 
 def read_settings(lines: list[str]) -> dict[str, dict[str, Any]]:
@@ -99,7 +115,7 @@ def read_settings(lines: list[str]) -> dict[str, dict[str, Any]]:
 def _command(given: dict[str, Any]) -> str:
     """Return the command that makes the run again, without where it was written to."""
     words = []
-    for name in ("methods", "target", "layer", "arch", "card", "labels"):
+    for name in ("methods", "measures", "target", "top", "masks", "layer", "arch", "card", "labels"):
         words += [f"--{name}", str(given[name])] if given[name] is not None else []
     words += ["--device", given["device"], "--seed", str(given["seed"])]
     for line in given["parameters"] or []:
@@ -114,10 +130,14 @@ def _tell(run: Run) -> None:
     for line in run.record.model.assumed:
         say(f"assumed: {line}")
     for finding in run.findings:
+        where = f"{finding.title} on {finding.input or 'the model'}"
         if finding.status != "ok":
-            say(f"{finding.status}: {finding.title} on {finding.input}: {finding.reason}")
+            say(f"{finding.status}: {where}: {finding.reason}")
         for note in finding.notes:
-            say(f"note: {finding.title} on {finding.input}: {note}")
+            say(f"note: {where}: {note}")
+        for trust in finding.trust:
+            if trust.status == "failed":
+                say(f"failed: {trust.title} of {where}: {trust.reason}")
     if sys.stderr.isatty():
         for record in run.record.inputs:
             first = record.predictions[0]

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+from xai.errors import unknown
+
 
 def methods(
-    name: Annotated[str | None, typer.Argument(help="One method, with its parameters and limits.")] = None,
+    name: Annotated[str | None, typer.Argument(help="One method or measure, with its parameters and limits.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the declarations as JSON.")] = False,
 ) -> None:
-    """List the methods, or one method's parameters, limits and source."""
+    """List the methods and the measures that judge their maps, or the parameters, limits and source of one."""
     from xai.explainers.base import explainers
+    from xai.measures.base import measures
 
-    chosen = {name: explainers.get(name)} if name else explainers.all()
-    declared = [_declared(cls) for cls in chosen.values()]
+    declared = [_declared(cls, cls.family) for cls in explainers.all().values()]
+    declared += [_declared(cls, "measure") for cls in measures.all().values()]
+    if name:
+        declared = [entry for entry in declared if entry["name"] == name] or _refuse(name, declared)
     if as_json:
         typer.echo(json.dumps(declared, indent=1))
     elif name:
@@ -26,12 +31,16 @@ def methods(
         _tell_all(declared)
 
 
-def _declared(cls: Any) -> dict[str, Any]:
-    """Return one method's declaration as plain data."""
+def _refuse(name: str, declared: list[dict[str, Any]]) -> NoReturn:
+    raise unknown("method or measure", name, [entry["name"] for entry in declared])
+
+
+def _declared(cls: Any, family: str) -> dict[str, Any]:
+    """Return one declaration as plain data."""
     about = cls.about
     parameters = cls.model_json_schema().get("properties", {})
     return {
-        "family": "explanation",
+        "family": family,
         "name": about.name,
         "title": about.title,
         "summary": about.summary,
@@ -48,12 +57,18 @@ def _tell_all(declared: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("method", "what its answer means", "kind", "needs", box=None, pad_edge=False)
-    for entry in declared:
-        star = "*" if entry["default"] else ""
-        table.add_row(entry["name"] + star, entry["summary"], entry["kind"], ", ".join(entry["needs"]) or "outputs")
+    table = Table("name", "what its answer means", "kind", "needs", box=None, pad_edge=False)
+    for family in dict.fromkeys(entry["family"] for entry in declared):
+        table.add_section()
+        table.add_row(f"[bold]{family}[/bold]")
+        for entry in declared:
+            if entry["family"] == family:
+                star = "*" if entry["default"] else ""
+                table.add_row(
+                    entry["name"] + star, entry["summary"], entry["kind"], ", ".join(entry["needs"]) or "outputs"
+                )
     Console(file=sys.stdout).print(table)
-    typer.echo("* runs when no method is named; xai methods NAME shows parameters and limits")
+    typer.echo("* runs unless others are named; xai methods NAME shows parameters and limits")
 
 
 def _tell_one(entry: dict[str, Any]) -> None:

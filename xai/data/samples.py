@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from xai.errors import UsageError, unknown
-from xai.models.images import ImageLike
+from xai.models.images import ImageLike, prepare_mask
 from xai.models.model import Model
 from xai.models.safety import sha256
-from xai.models.samples import sample_images, sample_names
+from xai.models.samples import sample_images, sample_masks, sample_names
 from xai.text import storable
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -31,6 +31,7 @@ class Sample:
         digest: sha256 of the file, else of the prepared tensor.
         input: (channels, height, width) float32 in input units.
         treatments: what was done to the picture.
+        mask: where the object is, (height, width) bool, if that is known.
     """
 
     id: str
@@ -38,15 +39,26 @@ class Sample:
     digest: str
     input: torch.Tensor
     treatments: tuple[str, ...]
+    mask: np.ndarray | None = None
 
 
-def read_samples(images: ImageLike | Iterable[ImageLike], model: Model) -> Iterator[Sample]:
+def read_samples(
+    images: ImageLike | Iterable[ImageLike], model: Model, masks: str | Path | None = None
+) -> Iterator[Sample]:
     """Yield a sample for each picture; folders give the pictures in them, "sample:NAME" the bundled ones.
+
+    Args:
+        images: what to read.
+        model: whose input they become.
+        masks: folder of pictures that say where the objects are: not black, of the same names; bundled samples may
+            bring theirs.
 
     Raises:
         UsageError: a path or name does not exist, a folder holds no picture, or nothing was given.
         RefusedFileError: a file is not a whole picture.
     """
+    if masks is not None and not Path(masks).is_dir():
+        raise UsageError(f"{masks} is not a folder of masks")
     taken: set[str] = set()
     for image in list_pictures(images):
         prepared = model.prepare(image)
@@ -59,9 +71,19 @@ def read_samples(images: ImageLike | Iterable[ImageLike], model: Model) -> Itera
             digest=sha256(path) if path else hashlib.sha256(prepared.tensor.numpy().tobytes()).hexdigest(),
             input=prepared.tensor,
             treatments=prepared.treatments,
+            mask=_mask(path, masks, model),
         )
     if not taken:
         raise UsageError("no picture was given")
+
+
+def _mask(path: Path | None, masks: str | Path | None, model: Model) -> np.ndarray | None:
+    """Return the mask of a picture's file, if there is one."""
+    folder = Path(masks) if masks is not None else sample_masks(path) if path else None
+    if folder is None or path is None:
+        return None
+    found = [folder / f"{path.stem}{suffix}" for suffix in SUFFIXES if (folder / f"{path.stem}{suffix}").is_file()]
+    return prepare_mask(found[0], model.input) if found else None
 
 
 def _free(name: str, taken: set[str]) -> str:

@@ -4,30 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from xai.errors import UsageError, unknown
 from xai.explainers.base import Explainer, explainers
+from xai.measures.base import Measure, measures
 from xai.models.card import one_line
 from xai.models.model import Model
-from xai.registry import Need
+from xai.registry import Family, Method, Need
 
 Parameters = Mapping[str, Mapping[str, Any]]
+ALL, NONE = "all", "none"
+M = TypeVar("M", Explainer, Measure)
 
 
 @dataclass(frozen=True)
 class ExplainPlan:
-    """Which methods explain which target.
+    """Which methods explain which targets, and which measures judge the maps.
 
     Args:
         methods: with their parameters.
-        target: a class's name or index; None for the predicted one.
+        measures: with their parameters.
+        target: a class's name or index; None for the highest outputs.
+        top: how many of the highest outputs.
     """
 
     methods: tuple[Explainer, ...]
+    measures: tuple[Measure, ...]
     target: str | int | None
+    top: int
 
 
 def plan_explain(
@@ -36,50 +43,83 @@ def plan_explain(
     target: str | int | None = None,
     layer: str | None = None,
     parameters: Parameters | None = None,
+    measures_named: Iterable[str] | None = None,
+    top: int | None = None,
 ) -> ExplainPlan:
     """Return the plan; raise UsageError for any name or value that does not exist or fit.
 
     Args:
         model: what is to be explained.
-        methods: names; default those that declare themselves default.
+        methods: names, or "all"; default those that declare themselves default.
         target: a class's name or index.
         layer: for every chosen method that looks at a layer.
-        parameters: by method and name.
+        parameters: of methods and measures, by name.
+        measures_named: names, "all" or "none"; default those that declare themselves default.
+        top: how many of the highest outputs are explained; default one.
     """
-    known = explainers.all()
-    names = (
-        list(dict.fromkeys(methods))
-        if methods is not None
-        else [name for name, cls in known.items() if cls.about.default]
-    )
+    if target is not None and top is not None:
+        raise UsageError("a target and a number of highest outputs were given; name one of them")
+    if top is not None and not 1 <= top <= len(model.classes):
+        raise UsageError(f"the {top} highest outputs were asked for; the model has {len(model.classes)}")
+    chosen = _chosen(explainers, methods)
+    judging = _chosen(measures, measures_named)
+    if not chosen:
+        raise UsageError("no method was named; see xai methods")
     given = {name: dict(values) for name, values in (parameters or {}).items()}
-    for name in given:
-        if explainers.get(name) and name not in names:
-            raise UsageError(f"parameters were given for {name}, which is not among the methods: {', '.join(names)}")
-    classes = [explainers.get(name) for name in names]
+    _check_names(given, [*chosen, *judging])
     if layer is not None:
-        looking = [cls.about.name for cls in classes if "layer" in cls.model_fields]
+        looking = [cls.about.name for cls in chosen if "layer" in cls.model_fields]
         if not looking:
-            raise UsageError(f"--layer was given, and none of the methods looks at a layer: {', '.join(names)}")
+            names = ", ".join(cls.about.name for cls in chosen)
+            raise UsageError(f"--layer was given, and none of the methods looks at a layer: {names}")
         for name in looking:
             given.setdefault(name, {})["layer"] = layer
-    plan = ExplainPlan(tuple(_made(cls, given.get(cls.about.name, {})) for cls in classes), target)
+    plan = ExplainPlan(
+        tuple(_made(cls, given.get(cls.about.name, {})) for cls in chosen),
+        tuple(_made(cls, given.get(cls.about.name, {})) for cls in judging),
+        target,
+        top or 1,
+    )
     for method in plan.methods:
         method.check(model)
+    for measure in plan.measures:
+        measure.check(model)
     if target is not None:
         model.target(target)
     return plan
 
 
-def missing(method: Explainer, model: Model) -> str:
-    """Return why a method cannot run on this model, or ""."""
-    if model.graph is None and method.about.needs & {Need.GRAPH, Need.GRADIENTS}:
-        needs = " and ".join(sorted(method.about.needs))
-        return f"{method.about.title} needs {needs}, and the model is a black box: {model.no_graph}"
+def missing(about: Method, model: Model) -> str:
+    """Return why a method or measure cannot run on this model, or ""."""
+    if model.graph is None and about.needs & {Need.GRAPH, Need.GRADIENTS}:
+        needs = " and ".join(sorted(about.needs))
+        return f"{about.title} needs {needs}, and the model is a black box: {model.no_graph}"
     return ""
 
 
-def _made(cls: type[Explainer], values: Mapping[str, Any]) -> Explainer:
+def _chosen(family: Family[M], names: Iterable[str] | None) -> list[type[M]]:
+    """Return the classes of those names, in their order."""
+    known = family.all()
+    if names is None:
+        return [cls for cls in known.values() if cls.about.default]
+    wanted = list(dict.fromkeys([names] if isinstance(names, str) else names))
+    if wanted == [ALL]:
+        return list(known.values())
+    return [] if wanted == [NONE] else [family.get(name) for name in wanted]
+
+
+def _check_names(given: Mapping[str, object], chosen: Iterable[type[Explainer] | type[Measure]]) -> None:
+    """Refuse parameters of what does not exist or was not chosen."""
+    names = [cls.about.name for cls in chosen]
+    known = [*explainers.all(), *measures.all()]
+    for name in given:
+        if name not in known:
+            raise unknown("method or measure", name, known)
+        if name not in names:
+            raise UsageError(f"parameters were given for {name}, which is not among those chosen: {', '.join(names)}")
+
+
+def _made(cls: type[M], values: Mapping[str, Any]) -> M:
     for key in values:
         if key not in cls.model_fields:
             raise unknown(f"parameter of {cls.about.name}", key, cls.model_fields)

@@ -1,8 +1,12 @@
-"""What an explainer is: a formula from input and target to a map; the base checks and measures what it returns."""
+"""What an explainer is: a formula that the base runs seeded, and whose answer it checks and measures.
+
+An `Attributor` gives each pixel a number: a map. A `Visualizer` makes a picture of what a part of the model answers to.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -17,10 +21,12 @@ from xai.registry import Family, Method, Need
 from xai.reports.records import Scalar, Value
 from xai.runtime import Runtime
 
+ROUNDING = 2.0**-20  # of the largest output: what float32 sums may differ by from batch to batch
+
 
 @dataclass(frozen=True)
 class Attribution:
-    """What a method's formula gives.
+    """What an attributor's formula gives for one target.
 
     Args:
         map: (height, width) of the prepared input, raw; high speaks for the target.
@@ -28,6 +34,7 @@ class Attribution:
         chosen: parameters as they were used, where the method chose them.
         values: what it measured besides.
         notes: what a reader must know of this answer.
+        arrays: what else a third party needs to make the map again, by name.
     """
 
     map: torch.Tensor
@@ -35,57 +42,156 @@ class Attribution:
     values: dict[str, Value] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     noise: float = 0.0
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Visualization:
+    """What a visualizer's formula gives for one target.
+
+    Args:
+        picture: (channels, height, width) in input units.
+        objective: (iterations + 1,) what was raised, from the start on.
+        chosen: parameters as they were used, where the method chose them.
+        values: what it measured besides.
+        notes: what a reader must know of this answer.
+    """
+
+    picture: torch.Tensor
+    objective: torch.Tensor
+    chosen: dict[str, Scalar] = field(default_factory=dict)
+    values: dict[str, Value] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """An attribution that was checked: (height, width) float32 and what was measured of it."""
+    """An answer that was checked: arrays by name, the parameters that shaped it, and what was measured of it."""
 
-    map: np.ndarray
+    arrays: dict[str, np.ndarray]
     parameters: dict[str, Scalar]
     values: dict[str, Value]
     notes: tuple[str, ...]
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether the answer says nothing: a map with one value everywhere."""
+        return "blank" in self.values and self.values["blank"].value is True
+
 
 class Explainer(BaseModel, ABC):
-    """A method that gives each pixel a number. Its fields are its parameters.
-
-    A subclass declares `about`, whether its map is `signed`, the map's `unit`, and writes `attribute`.
-    """
+    """What all explainers share. The fields of a subclass are its parameters."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, allow_inf_nan=False)
 
     about: ClassVar[Method]
-    signed: ClassVar[bool]
-    unit: ClassVar[str]
-
-    @abstractmethod
-    def attribute(self, model: Model, x: torch.Tensor, target: Target, runtime: Runtime) -> Attribution:
-        """Return the map of target for one input x (channels, height, width) in input units, on the model's device."""
+    family: ClassVar[str]
 
     def check(self, model: Model) -> None:
         """Raise UsageError if a parameter does not fit this model: before anything is computed."""
 
-    def explain(self, model: Model, x: torch.Tensor, target: Target, runtime: Runtime, key: str) -> Explanation:
-        """Return the checked map of target for one input x (channels, height, width) in input units.
+    def about_input(self) -> bool:
+        """Say whether the answer is about the input; else it is about the model alone."""
+        return True
 
-        The method's random numbers follow from the runtime's seed, its name and the key, the sample's id.
+    @abstractmethod
+    def explain(
+        self, model: Model, x: torch.Tensor, targets: Sequence[Target], runtime: Runtime, key: str
+    ) -> list[Explanation]:
+        """Return the checked answer for each target, for one input x (channels, height, width) in input units.
+
+        The method's random numbers follow from the runtime's seed, its name and the key, the sample's digest.
 
         Raises:
             NotApplicableError: the method does not apply to this model.
-            AnalysisError: the method returned no map, or one with NaN.
+            AnalysisError: the method returned nothing usable.
         """
+
+
+class Attributor(Explainer):
+    """An explainer that gives each pixel a number.
+
+    A subclass declares `about`, whether its map is `signed`, the map's `unit`, and writes `attribute`.
+    """
+
+    family: ClassVar[str] = "explanation"
+    signed: ClassVar[bool]
+    unit: ClassVar[str]
+
+    @abstractmethod
+    def attribute(
+        self, model: Model, x: torch.Tensor, targets: Sequence[Target], runtime: Runtime
+    ) -> list[Attribution]:
+        """Return a map for each target, for one input x (channels, height, width) on the model's device.
+
+        The targets share what does not depend on them: forward passes above all.
+        """
+
+    def explain(
+        self, model: Model, x: torch.Tensor, targets: Sequence[Target], runtime: Runtime, key: str
+    ) -> list[Explanation]:
+        """Return the checked map of each target."""
         with runtime.seeded(self.about.name, key), torch.set_grad_enabled(Need.GRADIENTS in self.about.needs):
-            found = self.attribute(model, x.to(model.device), target, runtime)
+            found = self.attribute(model, x.to(model.device), targets, runtime)
+        return [self._checked(attribution, tuple(x.shape[-2:])) for attribution in found]
+
+    def _checked(self, found: Attribution, shape: tuple[int, ...]) -> Explanation:
         raw = found.map.detach().to("cpu", torch.float32).numpy()
-        if raw.shape != x.shape[-2:]:
-            raise AnalysisError(f"expected a map of {tuple(x.shape[-2:])}, the method returned {raw.shape}")
+        if raw.shape != shape:
+            raise AnalysisError(f"expected a map of {shape}, the method returned {raw.shape}")
         if not np.isfinite(raw).all():
             raise AnalysisError("the map holds NaN or infinite values")
         blank = float(raw.max()) - float(raw.min()) <= found.noise
-        values = {**found.values, **_measured(raw, self.unit), "blank": Value(value=blank)}
+        measured = {**_measured(raw, self.unit), "blank": Value(value=blank), "signed": Value(value=self.signed)}
         notes = (*found.notes, _blank_note(raw)) if blank else found.notes
-        return Explanation(raw, {**self.model_dump(), **found.chosen}, values, notes)
+        parameters = {**self.model_dump(), **found.chosen}
+        return Explanation({"map": raw, **found.arrays}, parameters, {**found.values, **measured}, notes)
+
+
+class Visualizer(Explainer):
+    """An explainer that makes a picture which a part of the model answers to strongly.
+
+    A subclass declares `about` and writes `visualize`.
+    """
+
+    family: ClassVar[str] = "visualization"
+
+    @abstractmethod
+    def visualize(self, model: Model, x: torch.Tensor, target: Target, runtime: Runtime) -> Visualization:
+        """Return a picture for a target; x (channels, height, width), on the model's device, is where it may begin."""
+
+    def explain(
+        self, model: Model, x: torch.Tensor, targets: Sequence[Target], runtime: Runtime, key: str
+    ) -> list[Explanation]:
+        """Return the checked picture of each target."""
+        found = []
+        for target in targets:
+            with runtime.seeded(self.about.name, key, target.name), torch.enable_grad():
+                found.append(self._checked(self.visualize(model, x.to(model.device), target, runtime), model, target))
+        return found
+
+    def _checked(self, found: Visualization, model: Model, target: Target) -> Explanation:
+        picture = found.picture.detach().to("cpu", torch.float32)
+        objective = found.objective.detach().to("cpu", torch.float64).numpy()
+        low, high = model.input.range
+        if tuple(picture.shape) != model.input.shape:
+            raise AnalysisError(f"expected a picture of {model.input.shape}, the method returned {picture.shape}")
+        if not (torch.isfinite(picture).all() and np.isfinite(objective).all()):
+            raise AnalysisError("the picture or the objective holds NaN or infinite values")
+        if picture.min() < low or picture.max() > high:
+            raise AnalysisError(f"the picture leaves the range [{low:g}, {high:g}]")
+        with torch.no_grad():
+            outputs = model(picture[None].to(model.device))
+        said = int(outputs[0].argmax())
+        measured = {
+            "start": Value(value=float(objective[0]), unit="of the objective"),
+            "end": Value(value=float(objective[-1]), unit="of the objective"),
+            "rose": Value(value=bool(objective[-1] > objective[0])),
+            "target's output": Value(value=float(target(outputs)), unit="for the picture"),
+            "model's answer": Value(value=model.classes[said], unit="for the picture"),
+        }
+        arrays = {"picture": picture.numpy(), "objective": objective}
+        return Explanation(arrays, {**self.model_dump(), **found.chosen}, {**found.values, **measured}, found.notes)
 
 
 def _measured(raw: np.ndarray, unit: str) -> dict[str, Value]:

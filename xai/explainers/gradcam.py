@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from pydantic import Field
 from torch.nn import functional as F
 
 from xai.errors import NotApplicableError
-from xai.explainers.base import Attribution, Explainer
+from xai.explainers.base import Attribution, Attributor
 from xai.models.model import Model
 from xai.models.targets import Target
 from xai.registry import Kind, Method, Need
@@ -20,7 +22,7 @@ def grad_cam(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     return F.relu((weights * activation).sum(dim=1))
 
 
-class GradCAM(Explainer):
+class GradCAM(Attributor):
     """Gradient-weighted class activation mapping (Selvaraju et al. 2017)."""
 
     about = Method(
@@ -46,14 +48,24 @@ class GradCAM(Explainer):
         if self.layer is not None and model.graph is not None:
             model.layer(self.layer)
 
-    def attribute(self, model: Model, x: torch.Tensor, target: Target, runtime: Runtime) -> Attribution:  # noqa: ARG002  # one forward and one backward pass need no batches
-        """Weight the layer's channels by the target's mean gradient, add them up, keep what is positive."""
+    def attribute(
+        self,
+        model: Model,
+        x: torch.Tensor,
+        targets: Sequence[Target],
+        runtime: Runtime,  # noqa: ARG002  # one forward pass needs no batches
+    ) -> list[Attribution]:
+        """Weight the layer's channels by a target's mean gradient, add them up, keep what is positive."""
         layer = model.layer(self.layer) if self.layer else model.spatial_layer
         if layer.layout is None or not layer.layout.is_feature_map:
             raise NotApplicableError(f"the output of layer {layer.name!r} has no rows and columns: {layer.shape}")
         tap = model.tap(x[None], layer)
-        (gradient,) = torch.autograd.grad(target(tap.outputs).sum(), tap.value)
-        coarse = grad_cam(layer.layout.to_grid(tap.value.detach()), layer.layout.to_grid(gradient))
-        fine = F.interpolate(coarse[:, None], size=x.shape[-2:], mode="bilinear", align_corners=False)
-        grid = f"{coarse.shape[-2]} x {coarse.shape[-1]}"
-        return Attribution(fine[0, 0], chosen={"layer": layer.name, "grid": grid})
+        activation = layer.layout.to_grid(tap.value.detach())
+        found = []
+        for target in targets:
+            (gradient,) = torch.autograd.grad(target(tap.outputs).sum(), tap.value, retain_graph=True)
+            coarse = grad_cam(activation, layer.layout.to_grid(gradient))
+            fine = F.interpolate(coarse[:, None], size=x.shape[-2:], mode="bilinear", align_corners=False)
+            grid = f"{coarse.shape[-2]} x {coarse.shape[-1]}"
+            found.append(Attribution(fine[0, 0], chosen={"layer": layer.name, "grid": grid}))
+        return found

@@ -55,7 +55,7 @@ def accuracy(network: nn.Module, data: Shapes) -> float:
 
 
 def write(network: nn.Module, folder: Path) -> None:
-    """Write weights, card and one picture of each class."""
+    """Write weights, card, and one picture of each class with its mask."""
     measured = accuracy(network, generate(TEST, TEST_SEED))
     card = {
         "name": "shapes",
@@ -65,15 +65,17 @@ def write(network: nn.Module, folder: Path) -> None:
         "input": {"shape": [3, SIZE, SIZE], "range": [0, 1]},
         "measured": {"accuracy": measured, "pictures": TEST, "seed": TEST_SEED},
     }
-    (folder / "images").mkdir(parents=True, exist_ok=True)
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
     save_file(
         {name: tensor.contiguous() for name, tensor in network.state_dict().items()}, folder / "model.safetensors"
     )
     (folder / "model.yaml").write_text(yaml.safe_dump(card, sort_keys=False))
     examples = generate(len(CLASSES), EXAMPLE_SEED)
-    for image, label in zip(examples.images, examples.labels, strict=True):
+    for image, label, mask in zip(examples.images, examples.labels, examples.masks, strict=True):
         pixels = (image.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
         Image.fromarray(pixels).save(folder / "images" / f"{CLASSES[label]}.png")
+        Image.fromarray(mask.numpy()).save(folder / "masks" / f"{CLASSES[label]}.png")
 
 
 if __name__ == "__main__":

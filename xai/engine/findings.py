@@ -1,0 +1,141 @@
+"""Findings: what one method found for some targets, and what its maps are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from xai.data.samples import Sample
+from xai.engine.attempt import Attempt, attempt
+from xai.engine.plan import missing
+from xai.explainers.base import Explainer, Explanation
+from xai.measures.base import Judgement, Measure, Subject
+from xai.models.model import Model
+from xai.models.targets import Target
+from xai.reports.artefacts import Store, put
+from xai.reports.records import Finding, TargetRecord, Trust
+from xai.runtime import Runtime, silent
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What all findings of a run share.
+
+    Args:
+        model: what is explained.
+        measures: that judge every map.
+        runtime: device, seed, threads, memory, progress.
+        store: keeps the arrays.
+    """
+
+    model: Model
+    measures: tuple[Measure, ...]
+    runtime: Runtime
+    store: Store
+
+    def of(self, method: Explainer, sample: Sample, targets: Sequence[Target]) -> list[Finding]:
+        """Return a method's finding for each target; one sample's targets share its forward passes."""
+        about, key = method.about, sample.digest if method.about_input() else ""
+        self.runtime.progress(f"{about.title} on {sample.id if key else self.model.name}", 0, 1)
+        if reason := missing(about, self.model):
+            tried: Attempt[list[Explanation]] = Attempt("skipped", None, reason, 0.0)
+        else:
+            tried = attempt(
+                f"{about.name} on {sample.id}",
+                lambda: method.explain(self.model, sample.input, targets, self.runtime, key),
+            )
+        answers: Sequence[Explanation | None] = tried.answer or [None] * len(targets)
+        return [
+            self._finding(method, sample, target, replace(tried, seconds=tried.seconds / len(targets)), answer)
+            for target, answer in zip(targets, answers, strict=True)
+        ]
+
+    def _finding(
+        self,
+        method: Explainer,
+        sample: Sample,
+        target: Target,
+        tried: Attempt[list[Explanation]],
+        answer: Explanation | None,
+    ) -> Finding:
+        about = method.about
+        place = sample.id if method.about_input() else "the model"
+        finding = Finding(
+            id=f"{about.name}/{place}/{target.index}",
+            family=method.family,
+            method=about.name,
+            title=about.title,
+            description=about.summary,
+            limits=about.limits,
+            source=about.source,
+            kind=about.kind.value,
+            input=sample.id if method.about_input() else None,
+            target=TargetRecord(index=target.index, name=target.name),
+            status=tried.status,
+            reason=tried.reason,
+            parameters=method.model_dump(),
+        )
+        if answer is None:
+            return finding
+        return finding.model_copy(
+            update={
+                "parameters": answer.parameters,
+                "values": answer.values,
+                "notes": answer.notes,
+                "seconds": tried.seconds,
+                "artefacts": {name: put(self.store, array) for name, array in answer.arrays.items()},
+                "trust": tuple(
+                    self._trust(measure, method, sample, target, answer)
+                    for measure in self.measures
+                    if "map" in answer.arrays
+                ),
+            }
+        )
+
+    def _trust(self, measure: Measure, method: Explainer, sample: Sample, target: Target, answer: Explanation) -> Trust:
+        """Let one measure judge one map."""
+        about = measure.about
+        self.runtime.progress(f"{about.title} of {method.about.title} on {sample.id}", 0, 1)
+        reason = "the map is blank" if answer.is_blank else missing(about, self.model)
+        if reason:
+            tried: Attempt[Judgement] = Attempt("skipped", None, reason, 0.0)
+        else:
+            subject = self._subject(method, sample, target, answer)
+            tried = attempt(f"{about.name} of {method.about.name}", lambda: measure.measure(subject, self.runtime))
+        said = tried.answer or Judgement("", "neither", {})
+        return Trust(
+            measure=about.name,
+            title=about.title,
+            sentence=said.sentence,
+            speaks=said.speaks,
+            description=about.summary,
+            limits=about.limits,
+            source=about.source,
+            kind=about.kind.value,
+            status=tried.status,
+            reason=tried.reason,
+            parameters={**measure.model_dump(), **said.chosen},
+            values=said.values,
+            seconds=tried.seconds,
+            artefacts={name: put(self.store, array) for name, array in said.arrays.items()},
+        )
+
+    def _subject(self, method: Explainer, sample: Sample, target: Target, answer: Explanation) -> Subject:
+        quiet = replace(self.runtime, progress=silent)
+
+        def again(model: Model, x: torch.Tensor, targets: Sequence[Target]) -> list[np.ndarray]:
+            found = method.explain(model, x, targets, quiet, sample.digest)
+            return [np.zeros_like(one.arrays["map"]) if one.is_blank else one.arrays["map"] for one in found]
+
+        return Subject(
+            map=answer.arrays["map"],
+            model=self.model,
+            x=sample.input.to(self.model.device),
+            target=target,
+            again=again,
+            mask=sample.mask,
+            key=sample.digest,
+        )

@@ -1,0 +1,87 @@
+"""Randomisation of the head: does the map depend on what the model's last layer has learnt?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+from pydantic import Field
+
+from xai.errors import NotApplicableError
+from xai.measures.base import Judgement, Measure, Subject, rank_correlation
+from xai.models.redrawn import Copies, redraw, trained_layers
+from xai.models.targets import Target
+from xai.registry import Kind, Method, Need
+from xai.reports.records import Value
+from xai.runtime import Runtime
+
+UNIT = "absolute rank correlation"
+
+
+class Randomisation(Measure):
+    """Model parameter randomisation of the last layer (Adebayo et al. 2018), over many draws."""
+
+    about = Method(
+        name="randomisation",
+        title="Randomised head",
+        summary=(
+            "Draws the model's last layer anew, many times, and compares the maps: one that hardly changes does not "
+            "show what the model has learnt about this target."
+        ),
+        limits=(
+            "A map that changes can still be wrong. One draw alone is noise, so the median counts; the line that it is "
+            "held against is a convention."
+        ),
+        source="Adebayo et al. 2018, Sanity Checks for Saliency Maps",
+        kind=Kind.STATISTICAL,
+        needs=frozenset({Need.GRAPH}),
+        default=True,
+    )
+
+    draws: int = Field(default=10, ge=10, le=1000, description="copies whose head is drawn anew")
+    line: float = Field(default=0.5, gt=0, lt=1, description="median absolute correlation from which a map is doubted")
+
+    def judge(self, subject: Subject, runtime: Runtime) -> Judgement:  # noqa: ARG002  # the method makes the batches
+        """Explain all copies at once: they share everything below the head."""
+        graph = subject.model.graph
+        assert graph is not None
+        head = trained_layers(graph)[0]
+        copies = Copies(graph, [redraw(graph, head) for _ in range(self.draws)])
+        classes = len(subject.model.classes)
+        targets = [Target(copy * classes + subject.target.index, f"copy {copy + 1}") for copy in range(self.draws)]
+        maps = subject.again(replace(subject.model, graph=copies, forward=copies), subject.x, targets)
+        found = [rank_correlation(subject.map, other) for other in maps]
+        sizes = np.abs([value for value in found if value is not None])
+        if not len(sizes):
+            raise NotApplicableError(f"the maps of all {self.draws} copies are blank")
+        pairs = [rank_correlation(one, other) for one, other in combinations(maps, 2)]
+        among = np.abs([value for value in pairs if value is not None])
+        blank = self.draws - len(sizes)
+        median, low, high = float(np.median(sizes)), float(sizes.min()), float(sizes.max())
+        depends = median < self.line
+        return Judgement(
+            sentence=(
+                f"Over {self.draws} re-drawn heads the map "
+                f"{'changes' if depends else 'hardly changes'}: the median absolute rank correlation is {median:.2f} "
+                f"({low:.2f} to {high:.2f})"
+                + (f"; blank maps: {blank}." if blank else ".")
+                + (
+                    ""
+                    if depends
+                    else " It shows where the features answer more than what the head learnt about this target."
+                )
+            ),
+            speaks="for" if depends else "against",
+            values={
+                "median": Value(value=median, unit=UNIT, n=len(sizes)),
+                "lowest": Value(value=low, unit=UNIT),
+                "highest": Value(value=high, unit=UNIT),
+                "blank maps": Value(value=blank, unit=f"of {self.draws}"),
+                "copies among each other": Value(
+                    value=float(np.median(among)) if len(among) else None, unit=f"median {UNIT}", n=len(among)
+                ),
+            },
+            chosen={"head": ", ".join(name.removeprefix("network.") for name in head)},
+            arrays={"correlations": np.array([np.nan if value is None else value for value in found])},
+        )
