@@ -14,6 +14,7 @@ from xai.errors import RefusedFileError, XaiError
 from xai.models.card import Card
 from xai.models.export import InputUnits, evaluating, trace
 from xai.models.graph import Graph
+from xai.models.meaning import meaning, probe
 from xai.models.model import Model
 from xai.text import storable
 
@@ -53,16 +54,17 @@ def assemble(found: Found, card: Card, device: torch.device) -> Model:
     graph, forward, no_graph = _program(network, card.input.shape, device)
     with torch.no_grad(), torch.random.fork_rng():
         outputs = _outputs(forward, torch.full((1, *card.input.shape), 0.5, device=device))
+        means, assumed = meaning(probe(forward, card, device), card)
     classes, notes = _classes(card.classes, outputs)
     return Model(
-        card=card.model_copy(update={"classes": classes}),
+        card=card.model_copy(update={"classes": classes, "output": means}),
         graph=graph,
         forward=forward,
         format=found.format,
         source=storable(found.source),
         digest=found.digest,
         architecture=found.architecture,
-        assumed=(*found.assumed, *notes),
+        assumed=(*found.assumed, *assumed, *notes),
         no_graph=no_graph,
         device=device,
     )
@@ -120,8 +122,12 @@ def _outputs(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -
 def _classes(declared: tuple[str, ...], outputs: int) -> tuple[tuple[str, ...], list[str]]:
     if len(declared) == outputs:
         return declared, []
+    if len(declared) == 2 and outputs == 1:
+        return declared[1:], [f"the one output is taken to speak for {declared[1]!r} and against {declared[0]!r}"]
     if declared:
         raise RefusedFileError(f"{len(declared)} class names were given, and the network has {outputs} outputs")
+    if outputs == 1:
+        return ("positive",), ["the one output has no name: it is called 'positive'"]
     return tuple(f"class {index}" for index in range(outputs)), ["classes have no names: they are numbered"]
 
 

@@ -48,6 +48,17 @@ class Layer:
     leaf: bool
     module: bool
 
+    @property
+    def channels(self) -> int:
+        """How many channels its output has."""
+        if self.layout and self.layout.is_feature_map:
+            return self.shape[self.layout.names.index("", 1) - 1]
+        return self.shape[0] if self.shape else 0
+
+    def by_channel(self, value: torch.Tensor) -> torch.Tensor:
+        """Return its output with the channels behind the batch: (batch, channels, ...)."""
+        return self.layout.to_grid(value) if self.layout and self.layout.is_feature_map else value
+
 
 class Graph:
     """A network as a graph.

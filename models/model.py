@@ -124,6 +124,17 @@ class Model:
             outputs = self._graph().run(x, {layer.name: keep})
         return Activation(kept[0], outputs, layer)
 
+    def activation(self, x: torch.Tensor, layer: Layer) -> torch.Tensor:
+        """Return a layer's output for x (batch, channels, height, width); gradients flow to x if enabled."""
+        kept: list[torch.Tensor] = []
+
+        def keep(value: torch.Tensor) -> torch.Tensor:
+            kept.append(value.clone())
+            return value
+
+        self._graph().run(x, {layer.name: keep})
+        return kept[0]
+
     def _graph(self) -> Graph:
         if self.graph is None:
             raise NotApplicableError(f"the model is a black box: {self.no_graph}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -31,6 +33,17 @@ class Evidence:
         """Return the input that a finding is about."""
         return next(record for record in self.record.inputs if record.id == finding.input)
 
+    @cached_property
+    def extremes(self) -> dict[tuple[str, str], tuple[float, float, int]]:
+        """Lowest and highest value of all maps of a method and unit, and how many there are."""
+        found: dict[tuple[str, str], tuple[float, float, int]] = {}
+        for finding in self.findings:
+            if finding.status == "ok" and "highest" in finding.values:
+                low, high = (_number(finding, name) for name in ("lowest", "highest"))
+                lowest, highest, count = found.get(kind(finding), (low, high, 0))
+                found[kind(finding)] = (min(low, lowest), max(high, highest), count + 1)
+        return found
+
     @property
     def range(self) -> tuple[float, float]:
         """Lowest and highest value of an input."""
@@ -44,3 +57,13 @@ class Evidence:
     def prepared(self, record: InputRecord) -> np.ndarray:
         """Return the tensor the model got, (channels, height, width) in input units."""
         return get(self.store, record.prepared)
+
+
+def kind(finding: Finding) -> tuple[str, str]:
+    """Return what maps must have in common to be compared: method and unit."""
+    return finding.method, finding.values["highest"].unit if "highest" in finding.values else ""
+
+
+def _number(finding: Finding, name: str) -> float:
+    value = finding.values[name].value
+    return float(value) if isinstance(value, int | float) else math.nan

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import io
-import math
-from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image
 
-from xai.reports.evidence import Evidence
+from xai.reports.evidence import Evidence, kind
 from xai.reports.records import Finding
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
 OPACITY = 0.62
 LOSSLESS_UP_TO = 128 * 128
 TILE = 8
+THUMBNAIL = 96
+
+
+class Drawn(Figure):
+    """A figure that a notebook shows by itself, whether or not pyplot was ever imported."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=120)
+        return buffer.getvalue()
 
 
 def picture(prepared: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:
@@ -29,6 +35,13 @@ def picture(prepared: np.ndarray, value_range: tuple[float, float]) -> np.ndarra
     if pixels.shape[0] != 3:
         pixels = np.repeat(pixels.mean(axis=0, keepdims=True), 3, axis=0)
     return _bytes(pixels.transpose(1, 2, 0))
+
+
+def thumbnail(pixels: np.ndarray) -> np.ndarray:
+    """Return a picture, bytes (height, width, 3), at most 96 pixels high and wide."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    return np.asarray(image)
 
 
 def is_signed(finding: Finding) -> bool:
@@ -43,9 +56,7 @@ def is_blank(finding: Finding) -> bool:
 
 def scale(run: Evidence, finding: Finding) -> tuple[float, float]:
     """Return lowest and highest value of the colours: common to all maps of the same method and unit."""
-    alike = [other for other in run.findings if other.status == "ok" and _kind(other) == _kind(finding)]
-    lowest = min(_number(other, "lowest") for other in alike)
-    highest = max(_number(other, "highest") for other in alike)
+    lowest, highest, _ = run.extremes[kind(finding)]
     if is_signed(finding):
         far = max(abs(lowest), abs(highest))
         return -far, far
@@ -90,13 +101,13 @@ def tiles(values: np.ndarray) -> list[list[float]]:
 
 
 def figure(run: Evidence, finding: Finding) -> Figure:
-    """Return input, overlay and colour bar as a matplotlib figure."""
-    from matplotlib.figure import Figure
-
+    """Return input, overlay and colour bar as a matplotlib figure; of a visualization the picture and its curve."""
+    if "picture" in finding.artefacts:
+        return _curve_figure(run, finding)
     record = run.input(finding)
     below = picture(run.prepared(record), record.range)
     target = f" for {finding.target.name}" if finding.target else ""
-    drawn = Figure(figsize=(7, 3.2), layout="constrained")
+    drawn = Drawn(figsize=(7, 3.2), layout="constrained")
     left, right = drawn.subplots(1, 2)
     left.imshow(below)
     left.set_title(record.id, parse_math=False)
@@ -121,13 +132,16 @@ def figure(run: Evidence, finding: Finding) -> Figure:
     return drawn
 
 
-def _kind(finding: Finding) -> tuple[str, str]:
-    return finding.method, finding.values["highest"].unit if "highest" in finding.values else ""
-
-
-def _number(finding: Finding, name: str) -> float:
-    value = finding.values[name].value
-    return float(value) if isinstance(value, int | float) else math.nan
+def _curve_figure(run: Evidence, finding: Finding) -> Figure:
+    drawn = Drawn(figsize=(7, 3.2), layout="constrained")
+    left, right = drawn.subplots(1, 2)
+    left.imshow(picture(run.array(finding, "picture"), run.range))
+    left.set_axis_off()
+    left.set_title(f"{finding.title} for {finding.target.name if finding.target else ''}", parse_math=False)
+    right.plot(run.array(finding, "objective"))
+    right.set_xlabel("step")
+    right.set_title(str(finding.values["raised"].value), parse_math=False)
+    return drawn
 
 
 def _bytes(shares: np.ndarray) -> np.ndarray:

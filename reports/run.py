@@ -12,8 +12,10 @@ import numpy as np
 from xai.errors import AnalysisError, UsageError, unknown
 from xai.reports.evidence import Evidence
 from xai.reports.records import Finding
+from xai.reports.table import rows
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 
@@ -31,16 +33,33 @@ class Found:
 
     @property
     def map(self) -> np.ndarray:
-        """The raw map, (height, width) float32; raises AnalysisError if the method was skipped or failed."""
-        if self.record.status != "ok":
-            raise AnalysisError(f"{self.record.title} was {self.record.status}: {self.record.reason}")
-        return self.run.array(self.record, "map")
+        """An explanation's raw map, (height, width) float32; raises AnalysisError if it was skipped or failed."""
+        return self._array("map")
+
+    @property
+    def picture(self) -> np.ndarray:
+        """A visualization's picture, (channels, height, width) float32 in input units; raises AnalysisError as map."""
+        return self._array("picture")
 
     def show(self) -> Figure:
         """Return the picture and the map over it as a matplotlib figure."""
         from xai.reports.figures import figure  # matplotlib takes a while to import
 
         return figure(self.run, self.record)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from xai.reports.html.notebook import summary  # the template engine is not needed before
+
+        return summary(self.run, [self.record])
+
+    def _array(self, name: str) -> np.ndarray:
+        record = self.record
+        if record.status != "ok":
+            raise AnalysisError(f"{record.title} was {record.status}: {record.reason}")
+        if name not in record.artefacts:
+            raise UsageError(f"{record.title} gives no {name!r}; it gives: {', '.join(record.artefacts)}")
+        return self.run.array(record, name)
 
 
 class Run(Evidence):
@@ -69,6 +88,18 @@ class Run(Evidence):
     def __iter__(self) -> Iterator[Found]:
         """Yield every finding."""
         return (Found(finding, self) for finding in self.findings)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return a pandas data frame with a row a finding; see xai.reports.table.rows."""
+        import pandas as pd  # it takes a while to import
+
+        return pd.DataFrame(rows(self))
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from xai.reports.html.notebook import summary  # the template engine is not needed before
+
+        return summary(self, self.findings)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Write record, artefacts, report and manifest to a folder, all or nothing; return report.html's path."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.architectures import Loader, open_network
 from tests.networks import Linear, Small, seeded
 from xai.api import load
 from xai.models.model import Model
@@ -35,6 +37,12 @@ def linear() -> Model:
 @pytest.fixture(scope="session")
 def small() -> Model:
     return load(seeded(Small), shape=(3, 16, 16), mean=(0.4, 0.5, 0.6), std=0.25)
+
+
+@pytest.fixture(scope="session")
+def loaded() -> Loader:
+    """Give the larger networks, each opened once."""
+    return cache(open_network)
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ def sample_names() -> list[str]:
 
 def sample_masks(picture: Path) -> Path | None:
     """Return the folder that says where the objects are, for a picture of a bundled sample, if it is known."""
-    folder = picture.parent.parent / "masks"
-    return folder if folder.is_dir() and folder.parent.parent == Path(__file__).parent else None
+    folder = picture.resolve().parents[1] / "masks"
+    return folder if folder.is_dir() and folder.parents[1] == Path(__file__).resolve().parent else None
 
 
 def sample_images(name: str) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from xai.reports.evidence import Evidence
-from xai.reports.figures import encoded, picture
+from xai.reports.figures import encoded, picture, thumbnail
 from xai.reports.html.sections.base import Pictures, section_for
-from xai.reports.records import InputRecord
+from xai.reports.records import Finding, InputRecord
 from xai.text import visible
 
 BUDGET = 5 * 2**20
@@ -115,7 +116,8 @@ def _render(run: Evidence, pictures: Inline | Beside) -> Page:
     html = jinja.get_template("report.html").render(
         run=run.record,
         inputs=[_input(run, record, pictures, jinja) for record in run.record.inputs],
-        tally={status: sum(f.status == status for f in run.findings) for status in ("ok", "skipped", "failed")},
+        alone=_panels(run, None, pictures, jinja),
+        tally=_tally(run.findings),
         methods=list(dict.fromkeys(finding.title for finding in run.findings)),
         card=json.dumps(run.record.model.card, indent=1, ensure_ascii=False),
         style=Markup(style),  # our own file, not a user's text
@@ -126,9 +128,30 @@ def _render(run: Evidence, pictures: Inline | Beside) -> Page:
 
 def _input(run: Evidence, record: InputRecord, pictures: Pictures, jinja: Environment) -> dict[str, Any]:
     pixels = picture(run.prepared(record), record.range)
-    panels = [
+    return {
+        "record": record,
+        "picture": pictures.add(pixels),
+        "thumbnail": pictures.add(thumbnail(pixels)) if len(run.record.inputs) > 1 else "",
+        "small": pixels.shape[1] <= 128,
+        "tally": _tally(finding for finding in run.findings if finding.input == record.id),
+        "panels": _panels(run, record.id, pictures, jinja),
+    }
+
+
+def _panels(run: Evidence, about: str | None, pictures: Pictures, jinja: Environment) -> list[Markup]:
+    """Return the panels about one input, or about the model alone."""
+    return [
         section_for(finding.family).render(finding, run, pictures, jinja)
         for finding in run.findings
-        if finding.input == record.id
+        if finding.input == about
     ]
-    return {"record": record, "picture": pictures.add(pixels), "small": pixels.shape[1] <= 128, "panels": panels}
+
+
+def _tally(findings: Iterable[Finding]) -> dict[str, int]:
+    """Return how many measures speak for and against the maps, and how many findings there are of each status."""
+    held = list(findings)
+    judged = [trust for finding in held for trust in finding.trust if trust.status == "ok"]
+    return {
+        **{word: sum(trust.speaks == word for trust in judged) for word in ("for", "against", "neither")},
+        **{status: sum(finding.status == status for finding in held) for status in ("ok", "skipped", "failed")},
+    }

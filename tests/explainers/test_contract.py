@@ -10,12 +10,19 @@ import pytest
 import torch
 
 import xai.explainers
+from tests.architectures import ARCHITECTURES, Loader
 from xai.api import explain
 from xai.cli.main import run as command
-from xai.explainers.base import explainers
+from xai.explainers.base import Attributor, explainers
 from xai.models.model import Model
 from xai.registry import Kind
 
+BRIEF = {
+    "occlusion": {"window": 112, "stride": 112},
+    "lime": {"samples": 30, "segmentation": "grid", "segments": 4},
+    "deepdream": {"octaves": 2, "iterations": 3},
+}
+ATTRIBUTORS = [name for name, cls in explainers.all().items() if issubclass(cls, Attributor)]
 TOY = '''
 """A toy."""
 
@@ -45,7 +52,8 @@ class Toy(Attributor):
 def test_a_method_declares_itself(name: str) -> None:
     cls = explainers.get(name)
     assert cls.about.name == name
-    assert all((cls.about.title, cls.about.summary, cls.about.limits, cls.about.source, cls.unit))
+    assert all((cls.about.title, cls.about.summary, cls.about.limits, cls.about.source))
+    assert getattr(cls, "unit", "none"), "a map has a unit"
     assert isinstance(cls.about.kind, Kind)
     assert all(field.description for field in cls.model_fields.values()), "every parameter is described"
 
@@ -53,11 +61,13 @@ def test_a_method_declares_itself(name: str) -> None:
 @pytest.mark.parametrize("name", explainers.all())
 def test_the_same_seed_gives_the_same_map_and_state_is_restored(name: str, small: Model, noise: torch.Tensor) -> None:
     state = torch.get_rng_state()
-    first, second = (explain(small, noise, methods=[name], seed=5)[name] for _ in range(2))
-    assert np.array_equal(first.map, second.map)
-    assert first.map.dtype == np.float32
-    assert first.map.shape == (16, 16)
+    first, second = (explain(small, noise, methods=[name], measures="none", seed=5)[name] for _ in range(2))
+    answer, again = (found.picture if "picture" in found.record.artefacts else found.map for found in (first, second))
+    assert np.array_equal(answer, again)
+    assert answer.dtype == np.float32
+    assert answer.shape[-2:] == (16, 16)
     assert torch.equal(state, torch.get_rng_state())
+    assert not any(parameter.grad is not None for parameter in small.graph.module.parameters())
 
 
 def test_ids_are_unique_whatever_the_names(small: Model, tmp_path: Path) -> None:
@@ -73,14 +83,39 @@ def test_ids_are_unique_whatever_the_names(small: Model, tmp_path: Path) -> None
     assert len({finding.id for finding in run.findings}) == 4
 
 
-@pytest.mark.parametrize("name", explainers.all())
+@pytest.mark.parametrize("name", ATTRIBUTORS)
 def test_the_order_of_pictures_does_not_matter(name: str, small: Model) -> None:
     generator = torch.Generator().manual_seed(0)
     pictures = [torch.rand((3, 16, 16), generator=generator) for _ in range(2)]
-    forth = [found.map for found in explain(small, pictures, methods=[name])]
-    back = [found.map for found in explain(small, pictures[::-1], methods=[name])]
+    forth = [found.map for found in explain(small, pictures, methods=name, measures="none")]
+    back = [found.map for found in explain(small, pictures[::-1], methods=name, measures="none")]
     for one, other in zip(forth, reversed(back), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ATTRIBUTORS)
+def test_several_targets_get_what_each_gets_alone(name: str, small: Model, noise: torch.Tensor) -> None:
+    run = explain(small, noise, methods=name, measures="none", top=3)
+    order = [prediction.name for prediction in run.record.inputs[0].predictions[:3]]
+    assert [finding.target.name for finding in run.findings] == order
+    for target in order:
+        alone = explain(small, noise, methods=name, measures="none", target=target)[name]
+        np.testing.assert_allclose(run[name, "image", target].map, alone.map, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", explainers.all())
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_explainer_answers_on_every_architecture(name: str, architecture: str, loaded: Loader) -> None:
+    x = torch.rand((3, 224, 224), generator=torch.Generator().manual_seed(3))
+    run = explain(loaded(architecture), x, methods=name, measures="none", parameters={name: BRIEF.get(name, {})})
+    (found,) = run
+    assert found.record.status == "ok", found.record.reason
+    if "map" in found.record.artefacts:
+        assert found.record.values["blank"].value is False
+        assert found.map.shape == (224, 224)
+    else:
+        assert found.record.values["rose"].value is True
+        assert found.picture.shape == (3, 224, 224)
 
 
 @pytest.fixture

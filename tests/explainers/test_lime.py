@@ -109,7 +109,7 @@ def test_a_linear_model_gets_each_segments_contribution(wide: Model) -> None:
 
 
 def test_the_evidence_makes_the_map_again(wide: Model) -> None:
-    found = lime(wide, colourful(), segments=9, samples=100)
+    found = lime(wide, colourful(), segments=9, samples=100, fill="black")
     masks = recorded(found, "masks")
     again = fit(masks, recorded(found, "outputs"), cosine_weights(masks, 0.25), alpha=1.0)
     np.testing.assert_allclose(again.coefficients[recorded(found, "segment labels")], found.map, rtol=1e-6)
@@ -173,11 +173,33 @@ def test_one_segment_only_is_skipped_with_the_remedy(wide: Model) -> None:
     assert "lime.segmentation" in found.reason
 
 
+def test_covering_that_changes_nothing_is_skipped_with_the_remedy(wide: Model) -> None:
+    found = lime(wide, colourful(), segmentation="grid", segments=9).record
+    assert found.status == "skipped"
+    assert "every segment has one colour" in found.reason
+    assert "lime.fill" in found.reason
+    one = colourful()
+    one[:, :8, :8] = torch.rand((3, 8, 8), generator=torch.Generator().manual_seed(0))
+    assert lime(wide, one, segmentation="grid", segments=9).record.values["segments without effect"].value == 8
+
+
+def test_small_pictures_get_fewer_segments() -> None:
+    model = load(Linear((1, 8, 8)), shape=(1, 8, 8))
+    found = lime(model, torch.rand((1, 8, 8), generator=torch.Generator().manual_seed(0)), segmentation="grid")
+    assert found.record.values["segments"].value == 16
+    assert found.record.values["blank"].value is False
+
+
 def test_seeds_shape_the_masks_and_are_recorded(wide: Model) -> None:
     first, again, other = (
-        explain(wide, colourful(), methods="lime", measures="none", seed=seed, parameters={"lime": {"samples": 50}})[
-            "lime"
-        ]
+        explain(
+            wide,
+            colourful(),
+            methods="lime",
+            measures="none",
+            seed=seed,
+            parameters={"lime": {"samples": 50, "fill": 0}},
+        )["lime"]
         for seed in (1, 1, 2)
     )
     assert np.array_equal(recorded(first, "masks"), recorded(again, "masks"))

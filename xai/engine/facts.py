@@ -69,7 +69,8 @@ def input_record(sample: Sample, outputs: torch.Tensor, model: Model, store: Sto
 def predictions(outputs: torch.Tensor, model: Model) -> tuple[Prediction, ...]:
     """Return the highest of outputs (classes,), with probabilities where the outputs' meaning gives them."""
     outputs = outputs.double().cpu()
-    shares = {"logits": outputs.softmax(0), "probabilities": outputs, "values": None}[model.card.output]
+    logits = outputs.sigmoid() if len(outputs) == 1 else outputs.softmax(0)  # one logit is for its class or against it
+    shares = {"logits": logits, "probabilities": outputs, "values": None}[model.card.output]
     return tuple(
         Prediction(
             index=index,

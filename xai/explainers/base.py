@@ -190,8 +190,11 @@ class Visualizer(Explainer):
             "target's output": Value(value=float(target(outputs)), unit="for the picture"),
             "model's answer": Value(value=model.classes[said], unit="for the picture"),
         }
+        notes = found.notes
+        if said != target.index:
+            notes += (f"The model calls the picture {model.classes[said]}, not {target.name}.",)
         arrays = {"picture": picture.numpy(), "objective": objective}
-        return Explanation(arrays, {**self.model_dump(), **found.chosen}, {**found.values, **measured}, found.notes)
+        return Explanation(arrays, {**self.model_dump(), **found.chosen}, {**found.values, **measured}, notes)
 
 
 def _measured(raw: np.ndarray, unit: str) -> dict[str, Value]:

@@ -24,6 +24,8 @@ Segmentation = Literal["slic", "quickshift", "grid"]
 TOP = 5
 LEAST_SAMPLES = 10  # a segment: the authors' rule
 LEAST_R2 = 0.5
+LEAST_PIXELS = 4  # a segment, on average: a single pixel is its own mean
+EIGHT_BITS = 1e-6  # far below a step of a picture of 8 bits
 LAB = 100.0  # what white is in the units of Lab
 
 
@@ -126,7 +128,8 @@ class Lime(Attributor):
         self, model: Model, x: torch.Tensor, targets: Sequence[Target], runtime: Runtime
     ) -> list[Attribution]:
         """Cover random sets of segments, once for all targets, and fit a surrogate for each."""
-        labels = segment(_scaled(x, model), self.segmentation, self.segments)
+        wanted = min(self.segments, max(2, x.shape[-2] * x.shape[-1] // LEAST_PIXELS))
+        labels = segment(_scaled(x, model), self.segmentation, wanted)
         count = int(labels.max()) + 1
         if count < 2:
             raise NotApplicableError(
@@ -135,6 +138,12 @@ class Lime(Attributor):
             )
         masks, seeds = _sample(self.samples, count)
         covering, colour = self._covering(model, x, labels)
+        inert = _inert(x, covering, labels)
+        if inert == count:
+            raise NotApplicableError(
+                f"every segment has one colour, so that covering it by {colour} changes nothing; "
+                "choose another lime.fill, such as grey, or fewer lime.segments"
+            )
         batch = self.batch or runtime.batch(model.bytes_per_input)
         places = torch.from_numpy(labels).to(x.device)
         outputs = []
@@ -155,7 +164,10 @@ class Lime(Attributor):
                 Attribution(
                     torch.from_numpy(surrogate.coefficients[labels]),
                     chosen=chosen,
-                    values=self._values(surrogate, masks.numpy(), own),
+                    values={
+                        **self._values(surrogate, masks.numpy(), own),
+                        "segments without effect": Value(value=inert),
+                    },
                     notes=_notes(surrogate, self.samples / count),
                     noise=noise,
                     arrays={**kept, "outputs": own},
@@ -205,6 +217,12 @@ def _scaled(x: torch.Tensor, model: Model) -> np.ndarray:
     return pixels
 
 
+def _inert(x: torch.Tensor, covering: torch.Tensor, labels: np.ndarray) -> int:
+    """Return how many segments look the same when they are covered."""
+    changed = ((x - covering).abs() > EIGHT_BITS).any(dim=0).cpu().numpy()
+    return int(labels.max()) + 1 - len(np.unique(labels[changed]))
+
+
 def _sample(samples: int, segments: int) -> tuple[torch.Tensor, str]:
     """Return which segments each sample shows, (samples, segments) bool, and the seeds: one a half.
 
@@ -238,6 +256,6 @@ def _notes(surrogate: Surrogate, samples_a_segment: float) -> tuple[str, ...]:
             "raise lime.samples or lower lime.segments."
         )
     if surrogate.r2 is None or surrogate.r2 < LEAST_R2:
-        share = "none" if surrogate.r2 is None else f"{100 * surrogate.r2:.0f} %"
+        share = "nothing" if surrogate.r2 is None else f"{100 * max(surrogate.r2, 0):.0f} %"
         notes.append(f"The linear model explains {share} of the outputs' variance: its coefficients say little.")
     return tuple(notes)

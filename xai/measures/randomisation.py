@@ -7,13 +7,14 @@ from itertools import combinations
 
 import numpy as np
 from pydantic import Field
+from scipy.stats import binom
 
 from xai.errors import NotApplicableError
 from xai.measures.base import Judgement, Measure, Subject, rank_correlation
 from xai.models.redrawn import Copies, redraw, trained_layers
 from xai.models.targets import Target
 from xai.registry import Kind, Method, Need
-from xai.reports.records import Value
+from xai.reports.records import Speaks, Value
 from xai.runtime import Runtime
 
 UNIT = "absolute rank correlation"
@@ -39,8 +40,14 @@ class Randomisation(Measure):
         default=True,
     )
 
-    draws: int = Field(default=10, ge=10, le=1000, description="copies whose head is drawn anew")
+    draws: int = Field(default=20, ge=10, le=1000, description="copies whose head is drawn anew")
     line: float = Field(default=0.5, gt=0, lt=1, description="median absolute correlation from which a map is doubted")
+
+    def _speaks(self, interval: tuple[float, float], maps: int) -> Speaks:
+        """Decide only where most copies gave a map and the median is clearly on one side of the line."""
+        if 2 * maps < self.draws or interval[0] <= self.line <= interval[1]:
+            return "neither"
+        return "for" if interval[1] < self.line else "against"
 
     def judge(self, subject: Subject, runtime: Runtime) -> Judgement:  # noqa: ARG002  # the method makes the batches
         """Explain all copies at once: they share everything below the head."""
@@ -58,25 +65,14 @@ class Randomisation(Measure):
         pairs = [rank_correlation(one, other) for one, other in combinations(maps, 2)]
         among = np.abs([value for value in pairs if value is not None])
         blank = self.draws - len(sizes)
-        median, low, high = float(np.median(sizes)), float(sizes.min()), float(sizes.max())
-        depends = median < self.line
+        median, interval = float(np.median(sizes)), median_interval(sizes)
         return Judgement(
-            sentence=(
-                f"Over {self.draws} re-drawn heads the map "
-                f"{'changes' if depends else 'hardly changes'}: the median absolute rank correlation is {median:.2f} "
-                f"({low:.2f} to {high:.2f})"
-                + (f"; blank maps: {blank}." if blank else ".")
-                + (
-                    ""
-                    if depends
-                    else " It shows where the features answer more than what the head learnt about this target."
-                )
-            ),
-            speaks="for" if depends else "against",
+            sentence=_sentence(self.draws, median, blank, self._speaks(interval, len(sizes))),
+            speaks=self._speaks(interval, len(sizes)),
             values={
-                "median": Value(value=median, unit=UNIT, n=len(sizes)),
-                "lowest": Value(value=low, unit=UNIT),
-                "highest": Value(value=high, unit=UNIT),
+                "median": Value(value=median, unit=UNIT, n=len(sizes), interval=interval),
+                "lowest": Value(value=float(sizes.min()), unit=UNIT),
+                "highest": Value(value=float(sizes.max()), unit=UNIT),
                 "blank maps": Value(value=blank, unit=f"of {self.draws}"),
                 "copies among each other": Value(
                     value=float(np.median(among)) if len(among) else None, unit=f"median {UNIT}", n=len(among)
@@ -85,3 +81,23 @@ class Randomisation(Measure):
             chosen={"head": ", ".join(name.removeprefix("network.") for name in head)},
             arrays={"correlations": np.array([np.nan if value is None else value for value in found])},
         )
+
+
+def median_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
+    """Return an interval that holds the median at least that often, from the values' order alone: no shape assumed."""
+    ordered = np.sort(values)
+    left_out = int(binom.ppf((1 - confidence) / 2, len(ordered), 0.5))  # on each side; P(fewer) <= (1 - confidence) / 2
+    first = max(0, left_out - 1)
+    return float(ordered[first]), float(ordered[len(ordered) - 1 - first])
+
+
+def _sentence(draws: int, median: float, blank: int, speaks: Speaks) -> str:
+    """Say how far the map depends on the head."""
+    blanks = f"; {blank} of the maps were blank" if blank > 1 else "; one of the maps was blank" if blank else ""
+    found = f"(median absolute rank correlation {median:.2f} over {draws} draws{blanks})"
+    return {
+        "for": f"With another head on the same features the map is another one {found}.",
+        "neither": f"With another head on the same features the map changes now more, now less {found}.",
+        "against": f"With another head on the same features the map stays much the same {found}: it shows where the "
+        "features answer more than what the head learnt about this target.",
+    }[speaks]

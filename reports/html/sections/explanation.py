@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from xai.reports.evidence import Evidence
+from xai.reports.evidence import Evidence, kind
 from xai.reports.figures import colour_bar, coloured, is_blank, is_signed, overlaid, picture, scale, tiles
 from xai.reports.html.sections.base import Pictures, Section
 from xai.reports.records import Finding
@@ -47,7 +47,6 @@ one scale for all maps of this method{% endif %}</div></div>
         low, high = scale(run, finding)
         colours = coloured(raw, (low, high), signed=signed)
         below = picture(run.prepared(record), record.range)
-        alike = [f for f in run.findings if f.method == finding.method and f.status == "ok"]
         place = _place(finding, raw.shape)
         return {
             "blank": False,
@@ -58,7 +57,7 @@ one scale for all maps of this method{% endif %}</div></div>
             "low": low,
             "high": high,
             "signed": signed,
-            "shared": len(alike) > 1,
+            "shared": run.extremes[kind(finding)][2] > 1,
             "unit": finding.values["highest"].unit,
             "table": tiles(raw),
             "place": place,
