@@ -30,6 +30,11 @@ def shapes() -> Model:
 
 
 @pytest.fixture(scope="session")
+def digits() -> Model:
+    return load("sample:digits")
+
+
+@pytest.fixture(scope="session")
 def linear() -> Model:
     return load(Linear(), shape=(3, 12, 10), classes=("a", "b", "c"))
 

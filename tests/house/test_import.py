@@ -12,7 +12,7 @@ BLOCK = """
 import sys
 class Block:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "torchvision"):
+        if name.split(".")[0] in ("sklearn", "torch", "torchvision"):
             raise ImportError(f"{name} is blocked")
 sys.meta_path.insert(0, Block())
 """

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from xai.models.samples.networks import block, classifier
+
 CLASSES = ("circle", "square", "triangle", "ring", "cross", "star")
 SIZE = 64
 
@@ -89,16 +91,5 @@ def _mask(label: int, rng: np.random.Generator) -> np.ndarray:
 
 def make() -> nn.Module:
     """Return the network without its weights: four convolutions, global average pooling, one linear layer."""
-
-    def block(inputs: int, outputs: int) -> list[nn.Module]:
-        return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
-
-    features = nn.Sequential(
-        *block(3, 16), nn.MaxPool2d(2), *block(16, 32), nn.MaxPool2d(2), *block(32, 64), nn.MaxPool2d(2), *block(64, 96)
-    )
-    network = nn.Sequential()
-    network.add_module("features", features)
-    network.add_module("pool", nn.AdaptiveAvgPool2d(1))
-    network.add_module("flatten", nn.Flatten())
-    network.add_module("head", nn.Linear(96, len(CLASSES)))
-    return network
+    features = [*block(3, 16), nn.MaxPool2d(2), *block(16, 32), nn.MaxPool2d(2), *block(32, 64), nn.MaxPool2d(2)]
+    return classifier([*features, *block(64, 96)], 96, len(CLASSES))
