@@ -1,8 +1,9 @@
 # make demo   explain the bundled sample and print the report's path
 # make test   run the suite
 # make check  lint and types
+# make axe    fetch the accessibility checker for the browser tests
 # make bench  the benchmarks
-.PHONY: demo test check lint types bench clean
+.PHONY: demo test check lint types axe bench clean
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -25,6 +26,10 @@ types: .venv/dev
 	@cp -R xai build/typed/xai
 	@for wing in models reports robustness; do cp -R $$wing build/typed/xai/$$wing; done
 	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p xai
+
+# The accessibility checker that the browser tests run in the page; needs npm.
+axe:
+	npm install --silent --no-audit --no-fund --prefix build/axe axe-core@4.11.0
 
 bench: .venv/ready
 	$(BIN)/python -m benchmarks

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
@@ -70,16 +70,16 @@ class Run(Evidence):
     """
 
     def __getitem__(self, key: str | tuple[str, ...]) -> Found:
-        method, *words = key if isinstance(key, tuple) else (key,)
+        method, *rest = key if isinstance(key, tuple) else (key,)
+        words: list[str | None] = [*rest]
         found = [finding for finding in self.findings if finding.method == method]
         if not found:
             raise unknown("finding of method", method, dict.fromkeys(finding.method for finding in self.findings))
-        for word in words:
-            named = [finding for finding in found if word in _names(finding)]
-            if not named:
-                known = dict.fromkeys(name for finding in found for name in _names(finding))
-                raise unknown("input or target", word, known)
-            found = [finding for finding in named if finding.input == word] or named
+        if words and not any(finding.input == words[0] for finding in found):
+            words = [None, *words]  # a finding that is about the model alone has no input to name
+        for word, name in zip(words, (_input, _target), strict=False):
+            if word is not None:
+                found = [finding for finding in found if name(finding) == word] or _none(word, found)
         if len(found) > 1:
             example = ", ".join(map(repr, (method, *_names(found[0]))))
             raise UsageError(f"there are {len(found)} findings of {method}; name input and target too: run[{example}]")
@@ -108,6 +108,18 @@ class Run(Evidence):
         return save(self, Path(folder), overwrite=overwrite)
 
 
+def _input(finding: Finding) -> str | None:
+    return finding.input
+
+
+def _target(finding: Finding) -> str | None:
+    return finding.target.name if finding.target else None
+
+
 def _names(finding: Finding) -> list[str]:
     """Return what tells a method's findings apart: input and target."""
-    return [name for name in (finding.input, finding.target.name if finding.target else None) if name is not None]
+    return [name for name in (_input(finding), _target(finding)) if name is not None]
+
+
+def _none(word: str, findings: Sequence[Finding]) -> NoReturn:
+    raise unknown("input or target", word, dict.fromkeys(name for finding in findings for name in _names(finding)))

@@ -24,6 +24,10 @@ ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "models" / "samples" / "shapes" / "images"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write the golden run and the schema anew")
+
+
 @pytest.fixture(scope="session")
 def shapes() -> Model:
     return load("sample:shapes")

@@ -238,6 +238,9 @@ def test_names_of_folders_are_safe_and_free(tmp_path: Path) -> None:
 
 def test_findings_are_reached_by_method_and_input(run: Run) -> None:
     assert run["gradcam", "star"].record.input == "star"
+    assert run["gradcam", "star", "star"].record == run["gradcam", "star"].record
+    with pytest.raises(UsageError, match="no input or target 'ring'"):
+        _ = run["gradcam", "star", "ring"]
     with pytest.raises(UsageError, match=r"2 findings of gradcam; .* too: run\['gradcam', 'star', 'star'\]"):
         run["gradcam"]
     with pytest.raises(UsageError, match="did you mean 'gradcam'"):

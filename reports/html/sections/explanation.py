@@ -32,7 +32,7 @@ column {{ f["values"]["peak column"].value }}, in the {{ place }} of the picture
 <div class="unit">{{ unit }}{% if signed %}: red speaks for {{ f.target.name }}, blue against{% endif %}{% if shared %};
 one scale for all maps of this method{% endif %}</div></div>
 <details><summary>The map in numbers</summary>
-<div class="scroll" tabindex="0" role="region" aria-label="{{ f.title }}: means of the map over tiles of the picture"><table class="tiles">
+<div class="scroll" tabindex="0" role="group" aria-label="{{ f.title }}: means of the map over tiles of the picture"><table class="tiles">
 <caption>Means over {{ table | length }} x {{ table[0] | length }} tiles of the picture, from the top left</caption>
 {% for row in table %}<tr>{% for cell in row %}<td>{{ '%.2g' | format(cell) }}</td>{% endfor %}</tr>
 {% endfor %}</table></div></details>

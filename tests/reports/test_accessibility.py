@@ -1,0 +1,106 @@
+"""axe-core finds no serious fault, and everything can be reached and opened by keyboard."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.conftest import IMAGES, ROOT
+from tests.networks import Branching, Linear
+from tests.reports.test_browser import VIEWS
+from tests.reports.test_page import HOSTILE
+from xai.api import explain, load
+from xai.models.model import Model
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = pytest.mark.browser
+
+AXE = ROOT / "build" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    if not AXE.is_file():
+        if os.environ.get("XAI_REQUIRE_BROWSER"):
+            pytest.fail("XAI_REQUIRE_BROWSER is set and axe-core is not installed: make axe")
+        pytest.skip("axe-core is not installed: make axe")
+    return AXE.read_text()
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def pages(shapes: Model, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("pages")
+    brief = {"lime": {"samples": 100}, "deepdream": {"iterations": 1}}
+    full = explain(shapes, [IMAGES / "star.png", IMAGES / "ring.png"], methods="all", parameters=brief)
+    model = load(Linear(), shape=(3, 12, 10), classes=(HOSTILE, "b", "c"), name=HOSTILE)
+    box = load(Branching(), shape=(3, 12, 10))
+    return {
+        "full": full.save(folder / "full"),
+        "hostile": explain(model, torch.rand(3, 12, 10), target=0).save(folder / "hostile"),
+        "skipped": explain(box, torch.full((3, 12, 10), 0.5)).save(folder / "skipped"),
+    }
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("page", ["full", "hostile", "skipped"])
+def test_axe_finds_no_serious_fault(browser: Any, axe: str, pages: dict[str, Path], view: str, page: str) -> None:
+    context = browser.new_context(bypass_csp=True, **VIEWS[view])
+    tab = context.new_page()
+    tab.goto(pages[page].as_uri())
+    tab.evaluate("document.querySelectorAll('details').forEach(element => { element.open = true })")
+    tab.add_script_tag(content=axe)
+    found = tab.evaluate("rules => axe.run(document, {runOnly: rules})", RULES)
+    assert len(found["passes"]) > 20
+    serious = [
+        (fault["id"], fault["help"], [node["html"][:120] for node in fault["nodes"][:3]])
+        for fault in found["violations"]
+        if fault["impact"] in ("serious", "critical", "moderate")
+    ]
+    assert serious == []
+    context.close()
+
+
+def test_everything_is_reached_and_opened_by_keyboard(browser: Any, pages: dict[str, Path]) -> None:
+    context = browser.new_context(**VIEWS["light"])
+    tab = context.new_page()
+    tab.goto(pages["full"].as_uri())
+    wanted = tab.evaluate(
+        "document.querySelectorAll('a[href], summary, [tabindex=\"0\"]').length"
+        ' - document.querySelectorAll(\'details:not([open]) > :not(summary) :is(a[href], summary, [tabindex="0"]),'
+        ' details:not([open]) > [tabindex="0"]\').length'
+    )
+    reached = 0
+    for _ in range(500):
+        tab.keyboard.press("Tab")
+        if tab.evaluate("document.activeElement === document.body"):
+            break
+        assert tab.evaluate(
+            "(() => { const style = getComputedStyle(document.activeElement);"
+            " return style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2 })()"
+        ), "the focus is seen"
+        reached += 1
+    assert reached == wanted > 20
+
+    tab.locator(".contents li a").nth(1).focus()
+    tab.keyboard.press("Enter")
+    assert tab.url.endswith("#input-2")
+    assert tab.evaluate("Math.abs(document.querySelector('#input-2').getBoundingClientRect().top) < 400")
+    summary = tab.locator("details summary").first
+    summary.focus()
+    tab.keyboard.press("Enter")
+    assert tab.locator("details").first.evaluate("element => element.open")
+    context.close()
