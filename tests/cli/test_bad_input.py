@@ -6,10 +6,14 @@ import errno
 import json
 import os
 import pickle
+import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +25,7 @@ from safetensors.torch import save_file
 
 from tests.networks import Linear, Tuple
 from xai.cli.main import run
+from xai.reports.folder import open_run
 
 ARCH = """
 import torch
@@ -132,6 +137,12 @@ def test_what_is_right_works(place: Path) -> None:
             "no method or measure",
         ),
         (["model.pt", "image.png", "--arch", "net.py:make", "--labels", "gone.txt"], 2, "gone.txt does not exist"),
+        (["model.pt", "image.png", "--arch", "net.py:make", "--top", "4"], 2, "the 4 highest outputs"),
+        (["model.pt", "image.png", "--arch", "net.py:make", "--top", "0"], 2, "the 0 highest outputs"),
+        (["model.pt", "image.png", "--arch", "net.py:make", "--top", "2", "--target", "a"], 2, "name one of them"),
+        (["model.pt", "image.png", "--arch", "net.py:make", "--masks", "gone"], 2, "gone is not a folder of masks"),
+        (["model.pt", "image.png", "--arch", "net.py:make", "--measures", "deletoin"], 2, "did you mean 'deletion'"),
+        (["model.pt", "image.png", "--arch", "net.py:make", "--methods", "none"], 2, "no method was named"),
         (["model.pt", "image.png", "--arch", "net.py:make", "--labels", "net.py"], 4, "class names were given"),
         (["model.pt", "image.png", "--arch", "net.py:make", "--card", "net.py"], 4, "card net.py"),
         (["sample:shape", "image.png"], 2, "did you mean 'shapes'"),
@@ -234,6 +245,51 @@ def test_a_picture_bomb_is_refused(xai: Call, place: Path, monkeypatch: pytest.M
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     code, line = xai("model.pt", "image.png", "--arch", "net.py:make")
     assert "too large" in line
+    assert code == 4
+
+
+def test_a_picture_of_20000_x_20000_is_refused_unread(xai: Call, place: Path) -> None:
+    rows = zlib.compress(bytes(20001) * 20000, 1)
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 20000, 20000, 8, 0, 0, 0, 0)), (b"IDAT", rows), (b"IEND", b"")]
+    framed = [struct.pack(">I", len(d)) + kind + d + struct.pack(">I", zlib.crc32(kind + d)) for kind, d in chunks]
+    (place / "huge.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(framed))
+    tracemalloc.start()
+    code, line = xai("model.pt", "huge.png", "--arch", "net.py:make")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert "huge.png is too large" in line
+    assert code == 4
+    assert peak < 100 * 2**20
+
+
+def test_one_pixel_is_a_picture(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (1, 1), (10, 200, 30)).save("dot.png")
+    arguments = ["--arch", "net.py:make", "--methods", "all", "--measures", "all", "-o", "out"]
+    assert run(["explain", "model.pt", "dot.png", *arguments, "--set", "lime.samples=50"]) == 0
+    assert "Traceback" not in capsys.readouterr().err
+    statuses = {finding.method: finding.status for finding in open_run(place / "out").findings}
+    assert statuses["occlusion"] == "ok"
+    assert "failed" not in statuses.values()
+
+
+def test_an_animation_is_its_first_frame_and_says_so(place: Path) -> None:
+    frames = [Image.new("RGB", (10, 12), colour) for colour in ("red", "green", "blue")]
+    frames[0].save("film.webp", save_all=True, append_images=frames[1:], lossless=True)
+    assert run(["explain", "model.pt", "film.webp", "--arch", "net.py:make", "-o", "out"]) == 0
+    (record,) = open_run(place / "out").record.inputs
+    assert "first of 3 frames" in record.treatments
+    assert "first of 3 frames" in (place / "out" / "report.html").read_text()
+
+
+def test_a_damaged_picture_among_good_ones_is_told_before_anything_is_computed(
+    xai: Call, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "scans").mkdir()
+    shutil.copy("image.png", "scans/a.png")
+    (place / "scans" / "b.png").write_bytes(_cut("image.png"))
+    monkeypatch.setattr("xai.engine.explain.explain", lambda *_, **__: pytest.fail("it was computed"))
+    code, line = xai("model.pt", "scans", "--arch", "net.py:make")
+    assert "b.png is damaged" in line
     assert code == 4
 
 

@@ -122,3 +122,27 @@ def test_methods_are_listed_as_they_declare_themselves(capsys: pytest.CaptureFix
 def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert run([]) == 2
     assert "explain" in capsys.readouterr().out
+
+
+def test_the_highest_outputs_of_a_folder_in_one_report(here: Path) -> None:
+    arguments = ["--methods", "gradcam,occlusion", "--measures", "none", "--top", "2", "-o", "out"]
+    assert run(["explain", "sample:shapes", str(IMAGES), *arguments]) == 0
+    record = open_run(here / "out").record
+    assert len(record.inputs) == 6
+    assert len(record.findings) == 6 * 2 * 2
+    for entry in record.inputs:
+        named = [f.target.name for f in record.findings if f.input == entry.id and f.method == "occlusion"]
+        assert named == [prediction.name for prediction in entry.predictions[:2]]
+    page = (here / "out" / "report.html").read_text()
+    for number, entry in enumerate(record.inputs, start=1):
+        assert f'href="#input-{number}"' in page
+        assert f'id="input-{number}"' in page
+        assert entry.id in page
+    assert page.count('<img src="data:image/png') >= 6, "thumbnails"
+    assert "--top 2" in record.command
+
+
+def test_masks_beside_the_pictures_are_used(here: Path) -> None:
+    folders = [str(IMAGES / "star.png"), "--masks", str(IMAGES.parent / "masks")]
+    assert run(["explain", "sample:shapes", *folders, "--measures", "pointing", "-o", "out"]) == 0
+    assert all(f.trust[0].values["hit"].value for f in open_run(here / "out").findings)

@@ -76,13 +76,21 @@ def explain(
     pictures = list(list_pictures(images))  # a wrong path is told before the model is loaded
     loaded = load(model, arch=arch, card=card, labels=labels, device=resolve_device(device), seed=seed)
     plan = plan_explain(loaded, _names(methods), target, layer, settings, _names(measures), top)
-    samples = list(read_samples(pictures, loaded, masks))
+    for _ in read_samples(pictures, loaded, masks):
+        pass  # a damaged picture is told before anything is computed; keeping them all could fill the memory
     command = _command(given)
     folder = output or free_folder("explain", Path(model.rpartition(":")[2]).stem)
     with writing(folder, overwrite=overwrite) as partial:
         with progress() as tell:
             runtime = Runtime(device=loaded.device, seed=seed, progress=tell)
-            run = run_explain(loaded, samples, plan, runtime=runtime, store=FolderStore(partial), command=command)
+            run = run_explain(
+                loaded,
+                read_samples(pictures, loaded, masks),
+                plan,
+                runtime=runtime,
+                store=FolderStore(partial),
+                command=command,
+            )
         publish(run, partial)
     _tell(run)
     typer.echo(run.record.model_dump_json(indent=1) if as_json else str(folder / REPORT))
