@@ -1,0 +1,123 @@
+"""The trust table: what every measure says of the maps of every explainer, on `shapes`, `digits` and CIFAR ResNet-20.
+
+Shares are of pictures; medians are over pictures. `shapes` has masks, so the pointing game applies there only. The
+CIFAR network and its pictures are read through XAI_DATA and left out without it. A deep dream is no map: its row says
+how often the objective rose, and how often the model then calls the picture what was raised.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from xai.api import load
+from xai.data.samples import Sample
+from xai.engine.explain import explain
+from xai.engine.plan import plan_explain
+from xai.models.model import Model
+from xai.models.samples import digits, shapes
+from xai.runtime import Runtime
+
+PICTURES = {"shapes": 12, "digits": 24, "CIFAR ResNet-20": 10}
+SEED = 123
+PARAMETERS = {"lime": {"samples": 500}}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model and the pictures it is explained on, (n, channels, height, width), with masks where they are known."""
+
+    model: Model
+    images: torch.Tensor
+    masks: torch.Tensor | None = None
+
+
+def measure(device: str) -> dict[str, Any]:
+    return {name: _table(subject, device) for name, subject in _subjects(device)}
+
+
+def _subjects(device: str) -> Iterator[tuple[str, Subject]]:
+    drawn = shapes.generate(PICTURES["shapes"], SEED)
+    yield "shapes", Subject(load("sample:shapes", device=device), drawn.images, drawn.masks)
+    test = digits.split()[1]
+    yield "digits", Subject(load("sample:digits", device=device), test.images[: PICTURES["digits"]])
+    data = os.environ.get("XAI_DATA")
+    if data:
+        yield "CIFAR ResNet-20", _cifar(Path(data) / "vision", device)
+
+
+def _cifar(folder: Path, device: str) -> Subject:
+    from tests.test_real_networks import NET
+
+    with tempfile.TemporaryDirectory() as place:
+        code = Path(place) / "net.py"
+        code.write_text(NET)
+        model = load(
+            folder / "weights" / "akamaster_resnet20-12fca82f.th",
+            arch=f"{code}:ResNet(blocks=3)",
+            shape=(3, 32, 32),
+            mean=(0.485, 0.456, 0.406),
+            std=(0.229, 0.224, 0.225),
+            device=device,
+        )
+    pictures = np.load(folder / "cifar10" / "abcrown_sdp_X.npy")[: PICTURES["CIFAR ResNet-20"]]
+    return Subject(model, torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous())
+
+
+def _table(subject: Subject, device: str) -> dict[str, Any]:
+    plan = plan_explain(subject.model, ["all"], parameters=PARAMETERS, measures_named=["all"])
+    masks: Any = [None] * len(subject.images) if subject.masks is None else subject.masks.numpy()
+    samples = [
+        Sample(id=str(number), source="", digest=str(number), input=image, treatments=(), mask=mask)
+        for number, (image, mask) in enumerate(zip(subject.images, masks, strict=True))
+    ]
+    run = explain(subject.model, samples, plan, runtime=Runtime(device=torch.device(device), seed=SEED))
+    frame = run.to_dataframe()
+    rows = {str(method): _row(part) for method, part in frame[frame["status"] == "ok"].groupby("method")}
+    return {"pictures": len(samples), "seconds": round(run.record.seconds), **rows}
+
+
+def _row(part: pd.DataFrame) -> dict[str, Any]:
+    """Return what a method's findings have in common."""
+    if part["raised"].notna().all():
+        same = (part["model's answer"] == part["target"]).mean()
+        return {"pictures made": len(part), "objective rose": _round(part["rose"].mean()), "seen as": _round(same)}
+    row: dict[str, Any] = {"maps": len(part), "blank": int(part["blank"].sum())}
+    for name in ("cascade", "deletion", "infidelity", "pointing", "randomisation"):
+        said = part[name].dropna() if name in part else part.iloc[:0]
+        if len(said):
+            row[name] = {word: _round((said == word).mean()) for word in ("for", "against", "neither")}
+            row[name] |= {
+                column.partition(": ")[2]: _round(pd.to_numeric(part[column]).median())
+                for column in part.columns
+                if column.startswith(f"{name}: ") and column.partition(": ")[2] in MEDIANS
+            }
+    if "pointing" in row:
+        row["pointing"] |= {
+            "hits": _round(part["pointing: hit"].astype(float).mean()),
+            "mass": _round(part["pointing: mass"].mean()),
+            "area": _round(part["pointing: area"].mean()),
+        }
+    return row
+
+
+MEDIANS = (
+    "controls beaten in deletion",
+    "controls beaten in insertion",
+    "median",
+    "blank maps",
+    "infidelity",
+    "max-sensitivity",
+)
+
+
+def _round(value: float) -> float | None:
+    return None if pd.isna(value) else round(float(value), 3)
