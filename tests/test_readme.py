@@ -28,7 +28,7 @@ def test_python_quick_starts_run(code: str, tmp_path: Path, monkeypatch: pytest.
 def test_the_command_line_quick_start_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     lines = next(code for code in CONSOLE if "sample:shapes" in code).splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 6
     for line in lines:
         words = shlex.split(line)
         assert words[0] == "xai"

@@ -10,7 +10,6 @@ from typing import ClassVar
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
-from scipy.stats import spearmanr
 
 from xai.models.model import Model
 from xai.models.targets import Target
@@ -89,6 +88,8 @@ class Measure(BaseModel, ABC):
 
 def rank_correlation(one: np.ndarray, other: np.ndarray) -> float | None:
     """Return Spearman's rank correlation of two maps (height, width), -1 to 1; None if one of them is blank."""
+    from scipy.stats import spearmanr  # a second to import, and not every run needs it
+
     if np.ptp(one) == 0 or np.ptp(other) == 0:
         return None
     return float(spearmanr(one.ravel(), other.ravel()).statistic)

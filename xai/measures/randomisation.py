@@ -7,7 +7,6 @@ from itertools import combinations
 
 import numpy as np
 from pydantic import Field
-from scipy.stats import binom
 
 from xai.errors import NotApplicableError
 from xai.measures.base import Judgement, Measure, Subject, rank_correlation
@@ -85,6 +84,8 @@ class Randomisation(Measure):
 
 def median_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
     """Return an interval that holds the median at least that often, from the values' order alone: no shape assumed."""
+    from scipy.stats import binom  # a second to import, and not every run needs it
+
     ordered = np.sort(values)
     left_out = int(binom.ppf((1 - confidence) / 2, len(ordered), 0.5))  # on each side; P(fewer) <= (1 - confidence) / 2
     first = max(0, left_out - 1)
