@@ -12,6 +12,8 @@ def storable(text: str) -> str:
 
 def visible(text: str) -> str:
     """Replace control and formatting characters (escape sequences, changes of direction), line ends excepted."""
+    if text.isprintable():  # most texts are, and pages hold long ones
+        return text
     return "".join(
         sign if sign == "\n" or not unicodedata.category(sign).startswith("C") else "\N{REPLACEMENT CHARACTER}"
         for sign in text

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
-from jinja2 import Environment
+from jinja2 import Environment, Template
 from markupsafe import Markup
 
 from xai.registry import Family
@@ -42,9 +43,14 @@ class Section(ABC):
         """Return the panel."""
         body = Markup()
         if finding.status == "ok":
-            filled = jinja.from_string(self.body).render(f=finding, **self.context(finding, run, pictures))
+            filled = _template(jinja, self.body).render(f=finding, **self.context(finding, run, pictures))
             body = Markup(filled)  # rendered with autoescape on
         return Markup(jinja.get_template("panel.html").render(f=finding, body=body))  # as above
+
+
+@lru_cache(maxsize=32)
+def _template(jinja: Environment, body: str) -> Template:
+    return jinja.from_string(body)
 
 
 sections: Family[Section] = Family("section", "xai.reports.html.sections", Section, key=lambda leaf: leaf.family)  # type: ignore[type-abstract]  # a family is of subclasses of its abstract base
