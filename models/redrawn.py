@@ -67,7 +67,11 @@ class Copies(Graph):
         return self.run(x, {})
 
     def run(self, x: torch.Tensor, taps: Mapping[str, Tap]) -> torch.Tensor:
-        """Return outputs (batch, copies * classes); a tap sees the value that all copies share."""
+        """Return outputs (batch, copies * classes); a tap sees the value that all copies share.
+
+        Raises:
+            NotApplicableError: there are several copies, and a tapped layer differs between them.
+        """
         nodes = {self.layer(name).node: tap for name, tap in taps.items()}
         return torch.cat(_Branching(self.module, nodes, self._copies).run_all(x), dim=1)
 
@@ -90,6 +94,8 @@ class _Branching(Tapped):
         steps = [node for node in self.graph.nodes if node.op != "get_attr"]
         differing = {node for node in constants if str(node.target) in self._copies[0]}
         first = next(index for index, node in enumerate(steps) if differing.intersection(node.all_input_nodes))
+        if len(self._copies) > 1 and any(node.name in self._taps for node in steps[first:]):
+            raise NotApplicableError("the layer that is looked at differs between the copies")
         self.args_iter = iter(self.graph.process_inputs(x))
         self.env = {node: self.run_node(node) for node in constants}
         self._advance(steps[:first], needed={source for node in steps[first:] for source in node.all_input_nodes})

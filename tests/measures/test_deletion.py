@@ -8,6 +8,7 @@ import torch
 
 from tests.measures.subjects import gradient, subject
 from tests.networks import Linear
+from xai.api import load
 from xai.measures.deletion import Deletion, centre_blob, edge_map, permuted, ranking
 from xai.models.model import Model
 from xai.runtime import Runtime
@@ -30,6 +31,25 @@ def test_the_reversed_order_speaks_against_the_map(linear: Model, x: torch.Tenso
     said = Deletion(fill="black").measure(subject(linear, x, lambda *asked: -gradient(*asked)), Runtime())
     assert said.speaks == "against"
     assert said.values["controls beaten in deletion"].value == 0
+
+
+def test_an_output_that_does_not_follow_the_map_is_said(linear: Model) -> None:
+    # Every place speaks against the target, so covering any of them raises its output.
+    model = load(Against(), shape=(3, 12, 10))
+    x = torch.rand((3, 12, 10), generator=torch.Generator().manual_seed(1))
+    said = Deletion(fill="black").measure(subject(model, x, gradient), Runtime())
+    assert said.values["controls beaten in deletion"].value == 5
+    assert said.speaks == "against"
+    assert "does not lower the output" in said.sentence
+    assert "does not raise it" in said.sentence
+
+
+class Against(Linear):
+    """Outputs fall with every pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight.data = -self.weight.data.abs()
 
 
 def test_it_equals_a_plain_second_version(linear: Model, x: torch.Tensor) -> None:

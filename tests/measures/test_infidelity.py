@@ -67,6 +67,14 @@ def test_the_true_contributions_of_a_linear_model_foretell_every_drop(linear: Mo
     assert said.speaks == "for"
 
 
+def test_a_map_of_the_wrong_sign_foretells_nothing(linear: Model) -> None:
+    x = torch.rand((3, 12, 10), generator=torch.Generator().manual_seed(1))
+    wrong = subject(linear, x, lambda *asked: -gradient(*asked))
+    said = Infidelity(fill="black").measure(wrong, Runtime())
+    assert said.values["infidelity"].value == pytest.approx(1)
+    assert said.speaks == "against"
+
+
 def test_a_constant_map_is_insensitive_and_unfaithful() -> None:
     model_weights = Linear().weight.detach()[0]
     x = torch.rand((3, 12, 10), generator=torch.Generator().manual_seed(1))

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
+from torch import nn
 
 from tests.measures.subjects import gradient, subject
 from tests.networks import Branching, Small, seeded
 from xai.api import explain, load
+from xai.errors import NotApplicableError
 from xai.explainers.base import explainers
-from xai.measures.base import rank_correlation
+from xai.measures.base import decided, median_interval, rank_correlation
 from xai.measures.cascade import Cascade
-from xai.measures.randomisation import Randomisation, median_interval
+from xai.measures.randomisation import Randomisation
 from xai.models.architectures import build
 from xai.models.model import Model
 from xai.models.redrawn import Copies, redraw, trained_layers
@@ -67,9 +69,24 @@ def test_penultimate_features_are_computed_once_for_all_heads(small: Model, nois
         return lambda value: asked.append(name) or value
 
     copies = Copies(small.graph, [redraw(small.graph, trained_layers(small.graph)[0]) for _ in range(10)])
-    outputs = copies.run(noise[None], {"pool": tap("pool"), "head": tap("head")})
-    assert asked == ["pool", *["head"] * 10]
+    outputs = copies.run(noise[None], {"pool": tap("pool")})
+    assert asked == ["pool"]
     assert outputs.shape == (1, 40)
+    with pytest.raises(NotApplicableError, match="differs between the copies"):
+        copies.run(noise[None], {"head": tap("head")})
+
+
+def test_a_head_that_the_map_looks_at_is_drawn_copy_by_copy() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model = load(network, shape=(3, 16, 16))
+    assert model.spatial_layer.name == "2"
+    x = torch.rand((3, 16, 16), generator=torch.Generator().manual_seed(1))
+    run = explain(model, x, methods=["gradcam", "occlusion"], measures="randomisation", target=1)
+    for found in run:
+        (trust,) = found.record.trust
+        correlations = run.array(trust, "correlations")
+        kept = correlations[~np.isnan(correlations)]
+        assert len(np.unique(kept.round(6))) == len(kept) > 1
 
 
 @pytest.mark.parametrize(
@@ -95,7 +112,7 @@ def test_the_head_is_found(name: str, head: str) -> None:
 
 def test_a_map_that_ignores_the_model_is_found(small: Model, noise: torch.Tensor) -> None:
     ignoring = subject(small, noise, lambda model, x, target: x.mean(0).numpy())
-    for measure in (Randomisation(), Cascade(depths=2, draws=1)):
+    for measure in (Randomisation(), Cascade(depths=2)):
         said = measure.measure(ignoring, Runtime())
         assert said.speaks == "against"
     assert Randomisation().measure(ignoring, Runtime()).values["median"].value == pytest.approx(1)
@@ -113,7 +130,7 @@ def test_a_map_that_follows_the_head_passes() -> None:
     assert values["blank maps"] == 0
     sizes = np.abs(said.arrays["correlations"])
     assert values["median"] == pytest.approx(np.median(sizes))
-    assert "over 20 draws" in said.sentence
+    assert "over 20 maps" in said.sentence
 
 
 def test_blank_maps_are_counted_and_left_out(small: Model, noise: torch.Tensor) -> None:
@@ -126,12 +143,13 @@ def test_blank_maps_are_counted_and_left_out(small: Model, noise: torch.Tensor) 
     said = Randomisation().measure(subject(small, noise, sometimes), Runtime())
     assert said.values["blank maps"].value == 3
     assert said.values["median"].n == 17
-    assert "3 of the maps were blank" in said.sentence
+    assert "over 17 maps, 3 more were blank" in said.sentence
     assert np.isnan(said.arrays["correlations"]).tolist() == [n in (0, 3, 8) for n in range(20)]
     blanks |= {str(number) for number in range(1, 12)}
     said = Randomisation().measure(subject(small, noise, sometimes), Runtime())
     assert said.values["median"].n == 9
     assert said.speaks == "neither", "nine maps of twenty decide nothing"
+    assert "most maps are blank (11 of 20)" in said.sentence
 
 
 def test_cascade_forgets_everything_in_the_end(shapes: Model) -> None:
@@ -139,8 +157,9 @@ def test_cascade_forgets_everything_in_the_end(shapes: Model) -> None:
 
     found = explain(shapes, IMAGES / "star.png", methods="occlusion", measures="cascade")
     (trust,) = found["occlusion"].record.trust
-    assert list(trust.values)[:-1] == [f"{count} of 5 layers" for count in range(1, 6)]
-    assert trust.speaks == "for"
+    assert list(trust.values)[:-1] == [f"{count} of 5 layers" for count in (1, 2, 4, 5)]
+    assert trust.values["5 of 5 layers"].value < 0.5
+    assert trust.values["5 of 5 layers"].n == 5
 
 
 def test_rank_correlation_is_spearmans() -> None:
@@ -172,9 +191,9 @@ def test_the_medians_interval_holds_it_often_enough(number: int) -> None:
     assert median_interval(np.array([3.0])) == (3.0, 3.0)
 
 
-def test_near_the_line_nothing_is_decided() -> None:
-    measure = Randomisation()
-    assert measure._speaks((0.4, 0.6), 20) == "neither"
-    assert measure._speaks((0.1, 0.4), 20) == "for"
-    assert measure._speaks((0.6, 0.9), 20) == "against"
-    assert measure._speaks((0.6, 0.9), 9) == "neither"
+def test_near_the_line_and_with_few_maps_nothing_is_decided() -> None:
+    assert decided(np.linspace(0.3, 0.7, 20), 20, 0.5) == "neither"
+    assert decided(np.linspace(0.1, 0.4, 20), 20, 0.5) == "for"
+    assert decided(np.linspace(0.6, 0.9, 20), 20, 0.5) == "against"
+    assert decided(np.linspace(0.6, 0.9, 9), 20, 0.5) == "neither"
+    assert decided(np.array([0.1, 0.1, 0.1, 0.1, 0.73]), 5, 0.5) == "neither"

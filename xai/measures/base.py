@@ -95,4 +95,25 @@ def rank_correlation(one: np.ndarray, other: np.ndarray) -> float | None:
     return float(spearmanr(one.ravel(), other.ravel()).statistic)
 
 
+def median_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
+    """Return an interval that holds the median about that often, from the values' order alone: no shape is assumed."""
+    from scipy.stats import binom  # as above
+
+    ordered = np.sort(values)
+    left_out = int(binom.ppf((1 - confidence) / 2, len(ordered), 0.5))  # on each side; P(fewer) <= (1 - confidence) / 2
+    first = max(0, left_out - 1)
+    return float(ordered[first]), float(ordered[len(ordered) - 1 - first])
+
+
+def decided(sizes: np.ndarray, draws: int, line: float) -> Speaks:
+    """Say what absolute correlations with the maps of re-drawn copies mean for a map.
+
+    Decided is only where at least half of the copies gave a map, and the median is clearly on one side of the line.
+    """
+    low, high = median_interval(sizes)
+    if 2 * len(sizes) < draws or low <= line <= high:
+        return "neither"
+    return "for" if high < line else "against"
+
+
 measures: Family[Measure] = Family("measure", "xai.measures", Measure, key=lambda leaf: leaf.about.name)  # type: ignore[type-abstract]  # a family is of subclasses of its abstract base

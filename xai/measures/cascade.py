@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from xai.errors import NotApplicableError
-from xai.measures.base import Judgement, Measure, Subject, rank_correlation
+from xai.measures.base import Judgement, Measure, Subject, decided, rank_correlation
 from xai.models.redrawn import Copies, redraw, trained_layers
 from xai.registry import Kind, Method, Need
 from xai.reports.records import Value
@@ -25,19 +25,19 @@ class Cascade(Measure):
         title="Cascading randomisation",
         summary=(
             "Draws the layers anew one after the other, from the output to the input, and compares the maps: in the "
-            "end nothing that was learnt is left, and the map should have nothing in common with the first."
+            "end no trained parameter is left, and the map should have little in common with the first."
         ),
         limits=(
-            "The architecture alone, without training, favours some places, so a small correlation may stay. Each "
-            "depth is the median of a few draws."
+            "The architecture alone, without training, favours some places, so a small correlation may stay, and "
+            "running statistics of normalisations are not drawn anew. Each depth is the median of a few draws."
         ),
         source="Adebayo et al. 2018, Sanity Checks for Saliency Maps",
         kind=Kind.STATISTICAL,
         needs=frozenset({Need.GRAPH}),
     )
 
-    depths: int = Field(default=5, ge=1, le=1000, description="depths at which the maps are compared, evenly spread")
-    draws: int = Field(default=3, ge=1, le=100, description="copies at each depth")
+    depths: int = Field(default=4, ge=1, le=1000, description="depths at which the maps are compared, evenly spread")
+    draws: int = Field(default=5, ge=5, le=100, description="copies at each depth")
     line: float = Field(default=0.5, gt=0, lt=1, description="median absolute correlation from which a map is doubted")
 
     def judge(self, subject: Subject, runtime: Runtime) -> Judgement:
@@ -60,18 +60,22 @@ class Cascade(Measure):
         depths = np.abs(np.array([np.nan if value is None else value for value in found])).reshape(-1, self.draws)
         blank = int(np.isnan(depths).sum())
         medians = [float(np.median(row[~np.isnan(row)])) if (~np.isnan(row)).any() else None for row in depths]
-        last = medians[-1]
-        if last is None:
+        last = depths[-1][~np.isnan(depths[-1])]
+        if not len(last):
             raise NotApplicableError("the maps of the wholly re-drawn models are blank")
-        depends = last < self.line
+        speaks = decided(last, self.draws, self.line)
         said = ", ".join("blank" if median is None else f"{median:.2f}" for median in medians)
+        ends = {
+            "for": "in the end little of the map is left.",
+            "neither": "in the end more or less of the map is left, from draw to draw.",
+            "against": "the map stays much the same without anything that was trained.",
+        }
         return Judgement(
             sentence=(
-                f"While the model forgets, from the output to the input, the median absolute rank correlation with the "
-                f"map goes {said}"
-                + ("." if depends else ": the map stays much the same without anything that was learnt.")
+                "While the model forgets, from the output to the input, the median absolute rank correlation with the "
+                f"map goes {said}: {ends[speaks]}"
             ),
-            speaks="for" if depends else "against",
+            speaks=speaks,
             values={
                 **{
                     f"{count} of {len(layers)} layers": Value(value=median, unit=UNIT, n=int((~np.isnan(row)).sum()))

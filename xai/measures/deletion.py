@@ -100,16 +100,18 @@ class Deletion(Measure):
             curves[name] = np.stack([deleted, inserted])
         controls = {name: [area(curve) for curve in both] for name, both in curves.items()}
         own = controls.pop("map")
-        beaten = [
-            sum(own[0] < other[0] for other in controls.values()),
-            sum(own[1] > other[1] for other in controls.values()),
-        ]
+        others = list(controls.values())
+        beaten = [sum(own[0] < other[0] for other in others), sum(own[1] > other[1] for other in others)]
+        deleted, inserted = curves["map"]
+        follows = [bool(own[0] < deleted[0]), bool(own[1] > inserted[0])]
         return Judgement(
-            sentence=_sentence(beaten, len(controls)),
-            speaks=_speaks(beaten, len(controls)),
+            sentence=_sentence(beaten, follows, len(controls)),
+            speaks=_speaks(beaten, follows, len(controls)),
             values={
                 "deletion": Value(value=own[0], unit=f"{OUTPUT}; lower is better"),
                 "insertion": Value(value=own[1], unit=f"{OUTPUT}; higher is better"),
+                "whole picture": Value(value=float(deleted[0]), unit="target's output"),
+                "covered picture": Value(value=float(inserted[0]), unit="target's output"),
                 "controls beaten in deletion": Value(value=beaten[0], unit=f"of {len(controls)}"),
                 "controls beaten in insertion": Value(value=beaten[1], unit=f"of {len(controls)}"),
                 **{f"deletion, {name}": Value(value=both[0], unit=OUTPUT) for name, both in controls.items()},
@@ -146,15 +148,18 @@ class Deletion(Measure):
             yield mixed.view(-1, *first.shape)
 
 
-def _speaks(beaten: list[int], controls: int) -> Speaks:
-    if min(beaten) == controls:
+def _speaks(beaten: list[int], follows: list[bool], controls: int) -> Speaks:
+    if min(beaten) == controls and all(follows):
         return "for"
-    return "against" if max(beaten) <= controls / 2 else "neither"
+    return "against" if max(beaten) <= controls / 2 or not any(follows) else "neither"
 
 
-def _sentence(beaten: list[int], controls: int) -> str:
-    """Say how the map did against its controls."""
-    return (
-        f"Covering its highest places first lowers the output faster than {beaten[0]} of {controls} maps that know "
-        f"nothing; uncovering them first raises it faster than {beaten[1]} of {controls}."
+def _sentence(beaten: list[int], follows: list[bool], controls: int) -> str:
+    """Say how the map did against its controls, and whether the output follows it at all."""
+    lowers = (
+        f"lowers the output faster than {beaten[0]} of {controls} maps that know nothing"
+        if follows[0]
+        else "does not lower the output"
     )
+    raises = f"raises it faster than {beaten[1]} of {controls}" if follows[1] else "does not raise it"
+    return f"Covering its highest places first {lowers}; uncovering them first {raises}."

@@ -18,6 +18,8 @@ from xai.runtime import Runtime
 def infidelity(covered: torch.Tensor, map_: torch.Tensor, drops: torch.Tensor) -> float:
     """Return the share of the drops' mean square that the map leaves unexplained, after the best scaling: 0 to 1.
 
+    The scale is not negative: a map of the wrong sign explains nothing.
+
     Args:
         covered: (squares, height, width) 1 where a square covers the input.
         map_: (height, width).
@@ -26,7 +28,7 @@ def infidelity(covered: torch.Tensor, map_: torch.Tensor, drops: torch.Tensor) -
     told = (covered * map_).sum(dim=(-2, -1))
     power = drops.square().mean()
     scale = (told * drops).mean() / told.square().mean() if told.any() else torch.zeros(())
-    return float((scale * told - drops).square().mean() / power)
+    return float((scale.clamp(min=0) * told - drops).square().mean() / power)
 
 
 def max_sensitivity(map_: np.ndarray, others: list[np.ndarray]) -> float:
@@ -81,7 +83,7 @@ class Infidelity(Measure):
                 f"the output (infidelity {unfaithful:.2f}); with inputs that differ by at most {100 * self.radius:g} % "
                 f"of the range it moves by up to {100 * moved:.0f} % of its size (max-sensitivity {moved:.2g})."
             ),
-            speaks=("against", "neither", "for")[(unfaithful < self.line) + (moved < self.line)],
+            speaks="against" if unfaithful >= self.line else "for" if moved < self.line else "neither",
             values={
                 "infidelity": Value(value=unfaithful, unit="0 to 1; lower is better", n=self.squares),
                 "max-sensitivity": Value(

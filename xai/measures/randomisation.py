@@ -6,10 +6,12 @@ from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
+import torch
 from pydantic import Field
 
 from xai.errors import NotApplicableError
-from xai.measures.base import Judgement, Measure, Subject, rank_correlation
+from xai.measures.base import Judgement, Measure, Subject, decided, median_interval, rank_correlation
+from xai.models.graph import Graph
 from xai.models.redrawn import Copies, redraw, trained_layers
 from xai.models.targets import Target
 from xai.registry import Kind, Method, Need
@@ -42,21 +44,13 @@ class Randomisation(Measure):
     draws: int = Field(default=20, ge=10, le=1000, description="copies whose head is drawn anew")
     line: float = Field(default=0.5, gt=0, lt=1, description="median absolute correlation from which a map is doubted")
 
-    def _speaks(self, interval: tuple[float, float], maps: int) -> Speaks:
-        """Decide only where most copies gave a map and the median is clearly on one side of the line."""
-        if 2 * maps < self.draws or interval[0] <= self.line <= interval[1]:
-            return "neither"
-        return "for" if interval[1] < self.line else "against"
-
     def judge(self, subject: Subject, runtime: Runtime) -> Judgement:  # noqa: ARG002  # the method makes the batches
         """Explain all copies at once: they share everything below the head."""
         graph = subject.model.graph
         assert graph is not None
         head = trained_layers(graph)[0]
-        copies = Copies(graph, [redraw(graph, head) for _ in range(self.draws)])
-        classes = len(subject.model.classes)
-        targets = [Target(copy * classes + subject.target.index, f"copy {copy + 1}") for copy in range(self.draws)]
-        maps = subject.again(replace(subject.model, graph=copies, forward=copies), subject.x, targets)
+        drawn = [redraw(graph, head) for _ in range(self.draws)]
+        maps = self._maps(subject, graph, drawn)
         found = [rank_correlation(subject.map, other) for other in maps]
         sizes = np.abs([value for value in found if value is not None])
         if not len(sizes):
@@ -65,9 +59,10 @@ class Randomisation(Measure):
         among = np.abs([value for value in pairs if value is not None])
         blank = self.draws - len(sizes)
         median, interval = float(np.median(sizes)), median_interval(sizes)
+        speaks = decided(sizes, self.draws, self.line)
         return Judgement(
-            sentence=_sentence(self.draws, median, blank, self._speaks(interval, len(sizes))),
-            speaks=self._speaks(interval, len(sizes)),
+            sentence=_sentence(self.draws, median, blank, speaks),
+            speaks=speaks,
             values={
                 "median": Value(value=median, unit=UNIT, n=len(sizes), interval=interval),
                 "lowest": Value(value=float(sizes.min()), unit=UNIT),
@@ -81,21 +76,28 @@ class Randomisation(Measure):
             arrays={"correlations": np.array([np.nan if value is None else value for value in found])},
         )
 
-
-def median_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
-    """Return an interval that holds the median at least that often, from the values' order alone: no shape assumed."""
-    from scipy.stats import binom  # a second to import, and not every run needs it
-
-    ordered = np.sort(values)
-    left_out = int(binom.ppf((1 - confidence) / 2, len(ordered), 0.5))  # on each side; P(fewer) <= (1 - confidence) / 2
-    first = max(0, left_out - 1)
-    return float(ordered[first]), float(ordered[len(ordered) - 1 - first])
+    def _maps(self, subject: Subject, graph: Graph, drawn: list[dict[str, torch.Tensor]]) -> list[np.ndarray]:
+        """Return each copy's map: all at once, or one by one where the map looks at what differs."""
+        classes, index = len(subject.model.classes), subject.target.index
+        targets = [Target(copy * classes + index, f"copy {copy + 1}") for copy in range(len(drawn))]
+        copies = Copies(graph, drawn)
+        try:
+            return subject.again(replace(subject.model, graph=copies, forward=copies), subject.x, targets)
+        except NotApplicableError:
+            singles = [Copies(graph, [tensors]) for tensors in drawn]
+            return [
+                found
+                for one in singles
+                for found in subject.again(replace(subject.model, graph=one, forward=one), subject.x, [subject.target])
+            ]
 
 
 def _sentence(draws: int, median: float, blank: int, speaks: Speaks) -> str:
     """Say how far the map depends on the head."""
-    blanks = f"; {blank} of the maps were blank" if blank > 1 else "; one of the maps was blank" if blank else ""
-    found = f"(median absolute rank correlation {median:.2f} over {draws} draws{blanks})"
+    if 2 * (draws - blank) < draws:
+        return f"With another head on the same features most maps are blank ({blank} of {draws}): nothing is decided."
+    blanks = f", {blank} more were blank" if blank else ""
+    found = f"(median absolute rank correlation {median:.2f} over {draws - blank} maps{blanks})"
     return {
         "for": f"With another head on the same features the map is another one {found}.",
         "neither": f"With another head on the same features the map changes now more, now less {found}.",
