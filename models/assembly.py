@@ -14,7 +14,7 @@ from xai.errors import RefusedFileError, XaiError
 from xai.models.card import Card
 from xai.models.export import InputUnits, evaluating, trace
 from xai.models.graph import Graph
-from xai.models.meaning import meaning, probe
+from xai.models.meaning import last_function, meaning, probe
 from xai.models.model import Model
 from xai.text import storable
 
@@ -54,7 +54,7 @@ def assemble(found: Found, card: Card, device: torch.device) -> Model:
     graph, forward, no_graph = _program(network, card.input.shape, device)
     with torch.no_grad(), torch.random.fork_rng():
         outputs = _outputs(forward, torch.full((1, *card.input.shape), 0.5, device=device))
-        means, assumed = meaning(probe(forward, card, device), card)
+        means, assumed = meaning(probe(forward, card, device), card, last_function(graph))
     classes, notes = _classes(card.classes, outputs)
     return Model(
         card=card.model_copy(update={"classes": classes, "output": means}),

@@ -96,6 +96,13 @@ class Model:
         """Turn a picture into the model's input; see xai.models.images.prepare."""
         return prepare(image, self.input)
 
+    def answer(self, outputs: torch.Tensor) -> str:
+        """Return what outputs (classes,) say: the class of the highest; one output is for its class or against it."""
+        if len(outputs) > 1 or self.card.output == "values":
+            return self.classes[int(outputs.argmax())]
+        line = 0.5 if self.card.output == "probabilities" else 0.0
+        return self.classes[0] if float(outputs[0]) >= line else f"not {self.classes[0]}"
+
     def target(self, wanted: str | int) -> Target:
         """Return the target for a class name or index."""
         return find_target(wanted, self.classes)

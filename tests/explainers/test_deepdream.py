@@ -13,6 +13,7 @@ from xai.api import explain, load
 from xai.errors import UsageError
 from xai.explainers.deepdream import ascended, octaves, resized
 from xai.models.model import Model
+from xai.models.samples import sample_images
 from xai.reports.run import Found
 
 
@@ -56,6 +57,16 @@ def test_a_channel_and_a_whole_layer_can_be_raised(shapes: Model) -> None:
         expected = value[:, parameters["channel"]].mean() if "channel" in parameters else value.square().mean()
         assert told[-1] == pytest.approx(float(expected), rel=1e-5)
     assert "channel 2 of layer head" in found.record.values["raised"].value
+    layered = explain(
+        shapes,
+        sample_images("shapes"),
+        methods="deepdream",
+        top=2,
+        parameters={"deepdream": {"layer": layer, "channel": 1, "iterations": 1}},
+    )
+    (alone,) = layered.findings
+    assert (alone.target, alone.input, alone.notes) == (None, None, ())
+    assert "target's output" not in alone.values
 
 
 def test_a_dream_from_noise_is_about_the_model_and_made_once_a_target(shapes: Model) -> None:

@@ -161,16 +161,42 @@ def test_a_surrogate_that_does_not_fit_is_said(small: Model) -> None:
     assert any("explains" in note and "say little" in note for note in found.notes)
 
 
-def test_one_segment_only_is_skipped_with_the_remedy(wide: Model) -> None:
-    blank = torch.full((3, 24, 24), 0.5)
-    found = lime(wide, blank, segmentation="quickshift").record
-    if found.status == "ok":  # quickshift may cut a plain picture by distance alone
-        assert found.values["segments"].value > 1
+def test_one_segment_only_is_skipped_with_the_reason() -> None:
     tiny = load(Linear((3, 1, 1)), shape=(3, 1, 1))
     found = lime(tiny, torch.full((3, 1, 1), 0.5)).record
     assert found.status == "skipped"
     assert "one segment only" in found.reason
-    assert "lime.segmentation" in found.reason
+
+
+def test_a_picture_that_is_not_cut_is_cut_by_a_grid_and_that_is_said(
+    wide: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xai.explainers.lime.slic", lambda picture, **_: np.zeros(picture.shape[:2], dtype=int))
+    noise = torch.rand((3, 24, 24), generator=torch.Generator().manual_seed(0))
+    found = lime(wide, noise, samples=600).record
+    assert found.parameters["segmentation"] == "grid"
+    assert found.values["segments"].value > 40
+    assert any("slic finds one segment only" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("how", ["slic", "quickshift"])
+@pytest.mark.parametrize("channels", [1, 4])
+def test_segments_follow_the_picture_whatever_its_channels(how: str, channels: int) -> None:
+    rows, columns = np.mgrid[0:64, 0:64]
+    disc = np.repeat((np.hypot(rows - 30, columns - 20) < 14)[None].astype(float), channels, 0)
+    stripes = np.repeat((columns // 20 % 2)[None].astype(float), channels, 0)
+    for picture in (disc, stripes):
+        labels = segment(picture, how, 20)
+        inside = [picture[0][labels == number].mean() for number in range(labels.max() + 1)]
+        assert np.mean([min(share, 1 - share) for share in inside]) < 0.1, "segments end where the picture changes"
+    assert not np.array_equal(segment(disc, how, 20), segment(stripes, how, 20))
+
+
+def test_an_overlap_that_cannot_fail_is_not_told(wide: Model) -> None:
+    few = lime(wide, colourful(), segmentation="grid", segments=4, fill="black").record.values
+    assert few["overlap"].value is None
+    degenerate = lime(wide, colourful(), segmentation="grid", segments=16, fill="black", kernel_width=0.01).record
+    assert degenerate.values["overlap"].value is None
 
 
 def test_covering_that_changes_nothing_is_skipped_with_the_remedy(wide: Model) -> None:

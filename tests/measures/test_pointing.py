@@ -49,6 +49,13 @@ def test_what_speaks_against_the_target_does_not_count(small: Model) -> None:
     assert said.values["mass"].value is None
 
 
+def test_of_equally_high_places_most_must_lie_on_the_object(small: Model) -> None:
+    for rows, hit in ((slice(3, 8), True), (slice(0, 8), True), (slice(0, 9), False)):
+        map_ = np.zeros((16, 16))
+        map_[rows, 4:8] = 1.0
+        assert judged(small, map_).values["hit"].value is hit
+
+
 def test_without_a_mask_it_does_not_apply(small: Model) -> None:
     for mask in (None, np.zeros((16, 16), dtype=bool)):
         with pytest.raises(NotApplicableError):

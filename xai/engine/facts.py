@@ -69,8 +69,9 @@ def input_record(sample: Sample, outputs: torch.Tensor, model: Model, store: Sto
 def predictions(outputs: torch.Tensor, model: Model) -> tuple[Prediction, ...]:
     """Return the highest of outputs (classes,), with probabilities where the outputs' meaning gives them."""
     outputs = outputs.double().cpu()
-    logits = outputs.sigmoid() if len(outputs) == 1 else outputs.softmax(0)  # one logit is for its class or against it
-    shares = {"logits": logits, "probabilities": outputs, "values": None}[model.card.output]
+    if len(outputs) == 1:
+        return (_one(outputs, model),)
+    shares = {"logits": outputs.softmax(0), "probabilities": outputs, "values": None}[model.card.output]
     return tuple(
         Prediction(
             index=index,
@@ -80,3 +81,12 @@ def predictions(outputs: torch.Tensor, model: Model) -> tuple[Prediction, ...]:
         )
         for index in outputs.topk(min(TOP, len(outputs))).indices.tolist()
     )
+
+
+def _one(outputs: torch.Tensor, model: Model) -> Prediction:
+    """Return what a single output says: for its class, or against it with the probability of that."""
+    said, output = model.answer(outputs), float(outputs[0])
+    share = {"logits": float(outputs.sigmoid()[0]), "probabilities": output, "values": None}[model.card.output]
+    if share is not None and said != model.classes[0]:
+        share = 1 - share
+    return Prediction(index=0, name=said, output=output, probability=share)

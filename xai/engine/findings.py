@@ -38,6 +38,7 @@ class Analysis:
 
     def of(self, method: Explainer, sample: Sample, targets: Sequence[Target]) -> list[Finding]:
         """Return a method's finding for each target; one sample's targets share its forward passes."""
+        targets = targets if method.about_target() else targets[:1]
         about, key = method.about, sample.digest if method.about_input() else ""
         self.runtime.progress(f"{about.title} on {sample.id if key else self.model.name}", 0, 1)
         if reason := missing(about, self.model):
@@ -64,7 +65,7 @@ class Analysis:
         about = method.about
         place = sample.id if method.about_input() else "the model"
         finding = Finding(
-            id=f"{about.name}/{place}/{target.index}",
+            id=f"{about.name}/{place}/{target.index}" if method.about_target() else f"{about.name}/{place}",
             family=method.family,
             method=about.name,
             title=about.title,
@@ -73,7 +74,7 @@ class Analysis:
             source=about.source,
             kind=about.kind.value,
             input=sample.id if method.about_input() else None,
-            target=TargetRecord(index=target.index, name=target.name),
+            target=TargetRecord(index=target.index, name=target.name) if method.about_target() else None,
             status=tried.status,
             reason=tried.reason,
             parameters=method.model_dump(),

@@ -94,6 +94,10 @@ class Explainer(BaseModel, ABC):
         """Say whether the answer is about the input; else it is about the model alone."""
         return True
 
+    def about_target(self) -> bool:
+        """Say whether the answer is about an output; else one answer stands for all targets."""
+        return True
+
     @abstractmethod
     def explain(
         self, model: Model, x: torch.Tensor, targets: Sequence[Target], runtime: Runtime, key: str
@@ -166,7 +170,8 @@ class Visualizer(Explainer):
         """Return the checked picture of each target."""
         found = []
         for target in targets:
-            with runtime.seeded(self.about.name, key, target.name), torch.enable_grad():
+            name = target.name if self.about_target() else ""
+            with runtime.seeded(self.about.name, key, name), torch.enable_grad():
                 found.append(self._checked(self.visualize(model, x.to(model.device), target, runtime), model, target))
         return found
 
@@ -182,24 +187,25 @@ class Visualizer(Explainer):
             raise AnalysisError(f"the picture leaves the range [{low:g}, {high:g}]")
         with torch.no_grad():
             outputs = model(picture[None].to(model.device))
-        said = int(outputs[0].argmax())
+        said = model.answer(outputs[0])
         measured = {
             "start": Value(value=float(objective[0]), unit="of the objective"),
             "end": Value(value=float(objective[-1]), unit="of the objective"),
             "rose": Value(value=bool(objective[-1] > objective[0])),
-            "target's output": Value(value=float(target(outputs)), unit="for the picture"),
-            "model's answer": Value(value=model.classes[said], unit="for the picture"),
+            "model's answer": Value(value=said, unit="for the picture"),
         }
         notes = found.notes
-        if said != target.index:
-            notes += (f"The model calls the picture {model.classes[said]}, not {target.name}.",)
+        if self.about_target():
+            measured["target's output"] = Value(value=float(target(outputs)), unit="for the picture")
+            if said != target.name:
+                notes += (f"The model calls the picture {said}, though {target.name} was raised.",)
         arrays = {"picture": picture.numpy(), "objective": objective}
         return Explanation(arrays, {**self.model_dump(), **found.chosen}, {**found.values, **measured}, notes)
 
 
 def _measured(raw: np.ndarray, unit: str) -> dict[str, Value]:
     """Return what can be said of any map."""
-    row, column = np.unravel_index(int(np.abs(raw).argmax()), raw.shape)
+    row, column = _peak(np.abs(raw))
     return {
         "lowest": Value(value=float(raw.min()), unit=unit),
         "highest": Value(value=float(raw.max()), unit=unit),
@@ -207,6 +213,14 @@ def _measured(raw: np.ndarray, unit: str) -> dict[str, Value]:
         "peak column": Value(value=int(column), unit="pixels from the left"),
         "half in": Value(value=_half_area(raw), unit="share of the picture that holds half of the map's total"),
     }
+
+
+def _peak(sizes: np.ndarray) -> tuple[int, int]:
+    """Return the middle one of the highest places: a segment or a window has many that are equal."""
+    places = np.argwhere(sizes >= sizes.max() * (1 - ROUNDING))
+    distances = np.square(places - places.mean(axis=0)).sum(axis=1)
+    row, column = places[distances.argmin()]
+    return int(row), int(column)
 
 
 def _half_area(raw: np.ndarray) -> float | None:

@@ -121,6 +121,10 @@ class DeepDream(Visualizer):
         """Say whether it begins from the input."""
         return self.start == "image"
 
+    def about_target(self) -> bool:
+        """Say whether it raises an output."""
+        return self.layer is None
+
     def check(self, model: Model) -> None:
         """Raise UsageError if layer or channel do not exist."""
         if self.layer is None:

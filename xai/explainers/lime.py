@@ -24,7 +24,9 @@ Segmentation = Literal["slic", "quickshift", "grid"]
 TOP = 5
 LEAST_SAMPLES = 10  # a segment: the authors' rule
 LEAST_R2 = 0.5
+FALLBACK: Segmentation = "grid"
 LEAST_PIXELS = 4  # a segment, on average: a single pixel is its own mean
+COMPACTNESS = 10.0  # of slic, for distances in Lab
 EIGHT_BITS = 1e-6  # far below a step of a picture of 8 bits
 LAB = 100.0  # what white is in the units of Lab
 
@@ -82,7 +84,10 @@ def segment(x: np.ndarray, how: Segmentation, number: int) -> np.ndarray:
     if how == "grid":
         labels = _grid(picture.shape[0], picture.shape[1], number)
     elif how == "slic":
-        labels = slic(picture, n_segments=number, start_label=0, convert2lab=colour, channel_axis=-1)
+        weight = COMPACTNESS if colour else COMPACTNESS / LAB
+        labels = slic(
+            picture, n_segments=number, compactness=weight, start_label=0, convert2lab=colour, channel_axis=-1
+        )
     else:
         picture = np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture
         lab = picture.shape[2] == 3
@@ -129,13 +134,8 @@ class Lime(Attributor):
     ) -> list[Attribution]:
         """Cover random sets of segments, once for all targets, and fit a surrogate for each."""
         wanted = min(self.segments, max(2, x.shape[-2] * x.shape[-1] // LEAST_PIXELS))
-        labels = segment(_scaled(x, model), self.segmentation, wanted)
+        how, labels = self._segments(_scaled(x, model), wanted)
         count = int(labels.max()) + 1
-        if count < 2:
-            raise NotApplicableError(
-                f"{self.segmentation} finds one segment only in this picture, so there is nothing to compare; "
-                "choose another lime.segmentation, such as grid"
-            )
         masks, seeds = _sample(self.samples, count)
         covering, colour = self._covering(model, x, labels)
         inert = _inert(x, covering, labels)
@@ -153,7 +153,7 @@ class Lime(Attributor):
             outputs.append(model(torch.where(present[:, None], x, covering)))
         runtime.progress(self.about.title, len(masks), len(masks))
         scores = torch.cat(outputs)
-        chosen: dict[str, Scalar] = {"batch": batch, "fill value": colour, "sampling seeds": seeds}
+        chosen: dict[str, Scalar] = {"batch": batch, "fill value": colour, "sampling seeds": seeds, "segmentation": how}
         noise = ROUNDING * float(scores.abs().max())
         kept = {"segment labels": labels.astype(np.int32), "masks": masks.numpy()}
         found = []
@@ -168,12 +168,25 @@ class Lime(Attributor):
                         **self._values(surrogate, masks.numpy(), own),
                         "segments without effect": Value(value=inert),
                     },
-                    notes=_notes(surrogate, self.samples / count),
+                    notes=(*self._fallback(how), *_notes(surrogate, self.samples / count)),
                     noise=noise,
                     arrays={**kept, "outputs": own},
                 )
             )
         return found
+
+    def _segments(self, picture: np.ndarray, wanted: int) -> tuple[Segmentation, np.ndarray]:
+        """Return the labels (height, width), of a grid where the wanted segmentation finds no two segments."""
+        for how in dict.fromkeys((self.segmentation, FALLBACK)):
+            labels = segment(picture, how, wanted)
+            if labels.max() > 0:
+                return how, labels
+        raise NotApplicableError("the picture has one segment only, so there is nothing to compare")
+
+    def _fallback(self, how: Segmentation) -> tuple[str, ...]:
+        if how == self.segmentation:
+            return ()
+        return (f"{self.segmentation} finds one segment only in this picture; it was cut by a {how} instead.",)
 
     def _fit(self, masks: np.ndarray, outputs: np.ndarray) -> Surrogate:
         return fit(masks, outputs, cosine_weights(masks, self.kernel_width), self.alpha)
@@ -192,21 +205,23 @@ class Lime(Attributor):
     def _values(self, surrogate: Surrogate, masks: np.ndarray, outputs: np.ndarray) -> dict[str, Value]:
         """Return what says how far the surrogate can be trusted."""
         count = masks.shape[1]
-        top = min(TOP, count)
         half = len(masks) // 2
-        halves = [self._fit(masks[part], outputs[part]) for part in (slice(half), slice(half, None))]
-        first, second = (set(np.argsort(-np.abs(fitted.coefficients))[:top].tolist()) for fitted in halves)
+        overlap = None  # of the whole set it would be one, whatever the numbers
+        weights = cosine_weights(masks, self.kernel_width)
+        effective = float(weights.sum() ** 2 / np.square(weights).sum())
+        if count > TOP and surrogate.r2 is not None and effective > count:
+            fits = [self._fit(masks[part], outputs[part]) for part in (slice(half), slice(half, None))]
+            first, second = (set(np.argsort(-np.abs(fitted.coefficients))[:TOP].tolist()) for fitted in fits)
+            overlap = len(first & second) / TOP
         return {
             "R2": Value(value=surrogate.r2, unit="share of the outputs' weighted variance explained", n=len(masks)),
             "local prediction": Value(value=surrogate.local_prediction, unit="of the linear model, for the picture"),
             "output": Value(value=float(outputs[0]), unit="of the model, for the picture"),
             "segments": Value(value=count),
             "samples a segment": Value(value=len(masks) / count),
-            "overlap": Value(
-                value=len(first & second) / top,
-                unit=f"of the {top} strongest segments over two seeds",
-                n=len(masks) // 2,
-            ),
+            "effective samples": Value(value=effective, unit="that the kernel's weights leave"),
+            "overlap": Value(value=overlap, unit=f"of the {TOP} strongest segments over two seeds", n=half),
+            "overlap by chance": Value(value=TOP / count if count > TOP else None),
         }
 
 

@@ -10,6 +10,8 @@ from xai.registry import Kind, Method
 from xai.reports.records import Value
 from xai.runtime import Runtime
 
+SAME = 2.0**-20  # of the largest value: differences below are rounding
+
 
 class Pointing(Measure):
     """Pointing game (Zhang et al. 2016), and the map's mass within the object's mask."""
@@ -17,7 +19,7 @@ class Pointing(Measure):
     about = Method(
         name="pointing",
         title="Pointing game",
-        summary="Whether the map's highest place lies on the object, and how much of what speaks for the target does.",
+        summary="Whether the map's highest place (of equal ones, most) lies on the object, and how much of the map.",
         limits=(
             "It shows whether the map agrees with a person about where the object is. A model may be right for another "
             "reason, and a map that shows this honestly fails here."
@@ -34,7 +36,9 @@ class Pointing(Measure):
         if not subject.mask.any():
             raise NotApplicableError("the mask is empty")
         area = float(subject.mask.mean())
-        hit = bool(subject.mask.ravel()[subject.map.argmax()])
+        highest = subject.map >= subject.map.max() - SAME * np.abs(subject.map).max()
+        share = float(subject.mask[highest].mean())
+        hit = share >= 0.5
         positive = np.clip(subject.map.astype(np.float64), 0, None)
         mass = float(positive[subject.mask].sum() / positive.sum()) if positive.any() else None
         times = None if mass is None else mass / area
@@ -51,6 +55,7 @@ class Pointing(Measure):
             speaks="for" if hit and (times or 0) > 1 else "against" if not hit and (times or 0) < 1 else "neither",
             values={
                 "hit": Value(value=hit),
+                "highest places": Value(value=share, unit="share of the equally highest that lie on the object"),
                 "mass": Value(value=mass, unit="share of the map's positive total that lies on the object"),
                 "area": Value(value=area, unit="share of the picture that the object takes"),
                 "mass over area": Value(value=times, unit="1 is chance"),

@@ -30,7 +30,7 @@ The model calls the picture <b class="name">{{ f["values"]["model's answer"].val
 <figcaption>the objective over {{ steps }} steps, between {{ lowest | number }} and {{ highest | number }}</figcaption></figure>
 </div>
 <details><summary>The curve in numbers</summary>
-<div class="scroll" tabindex="0" role="group" aria-label="{{ f.title }}: the objective by step"><table class="tiles"><caption>The objective by step; the picture is shifted at each but the first and last</caption>
+<div class="scroll" tabindex="0" role="group" aria-label="{{ f.title }}: the objective by step"><table class="tiles"><caption>The objective by step; between sizes of the picture the detail is resampled, so it may fall there</caption>
 <thead><tr>{% for step, _ in table %}<th scope="col">{{ step }}</th>{% endfor %}</tr></thead>
 <tr>{% for _, value in table %}<td>{{ '%.3g' | format(value) }}</td>{% endfor %}</tr></table></div></details>
 """
