@@ -16,6 +16,7 @@ Progress = Callable[[str, int, int], None]
 
 DEVICES = ("auto", "cpu", "cuda")
 MAX_BATCH = 32
+MEMORY = {"cpu": 64 * 2**20, "cuda": 512 * 2**20}  # malloc maps tensors beyond 32 MiB anew each time, which is slow
 
 
 def resolve_device(name: str) -> torch.device:
@@ -44,14 +45,14 @@ class Runtime:
         device: where tensors live.
         seed: the run's seed; every method and sample derives its own from it.
         threads: threads a forward pass may use; 0 leaves torch's own choice.
-        memory: bytes that one batch's activations may take.
+        memory: bytes that one batch's activations may take; 0 leaves what is fast on the device.
         progress: called with (stage, done, total).
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     seed: int = 0
     threads: int = 0
-    memory: int = 512 * 2**20
+    memory: int = 0
     progress: Progress = silent
 
     def settings(self) -> dict[str, str | int]:
@@ -60,12 +61,16 @@ class Runtime:
             "device": str(self.device),
             "seed": self.seed,
             "threads": self.threads or torch.get_num_threads(),
-            "memory": self.memory,
+            "memory": self._memory,
         }
 
     def batch(self, needed: int) -> int:
         """Return how many inputs go through the model at once, where one needs that many bytes."""
-        return max(1, min(MAX_BATCH, self.memory // needed))
+        return max(1, min(MAX_BATCH, self._memory // needed))
+
+    @property
+    def _memory(self) -> int:
+        return self.memory or MEMORY[self.device.type]
 
     @contextmanager
     def seeded(self, *names: str) -> Iterator[torch.Generator]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
@@ -17,6 +18,7 @@ PACKAGES = ("torch", "torchvision", "numpy", "pillow")
 TOP = 5
 
 
+@cache
 def versions() -> dict[str, str]:
     """Return the versions of what computed."""
     found = {"xai": __version__, "python": platform.python_version()}

@@ -225,11 +225,10 @@ def _peak(sizes: np.ndarray) -> tuple[int, int]:
 
 def _half_area(raw: np.ndarray) -> float | None:
     """Return the smallest share of the pixels that holds half of the map's absolute total."""
-    sizes = np.sort(np.abs(raw).astype(np.float64).ravel())[::-1]
-    total = sizes.sum()
-    if total == 0:
+    sums = np.cumsum(np.sort(np.abs(raw), axis=None)[::-1], dtype=np.float64)
+    if sums[-1] == 0:
         return None
-    return float((np.searchsorted(np.cumsum(sizes), total / 2) + 1) / sizes.size)
+    return float((np.searchsorted(sums, sums[-1] / 2) + 1) / sums.size)
 
 
 def _blank_note(raw: np.ndarray) -> str:
