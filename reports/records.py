@@ -239,6 +239,7 @@ class RunRecord(Record):
         model: the model.
         inputs: the inputs.
         findings: what was found.
+        notes: what a reader must know of the whole run.
     """
 
     schema_version: Literal["xai.run/1"] = SCHEMA
@@ -251,3 +252,4 @@ class RunRecord(Record):
     model: ModelRecord
     inputs: tuple[InputRecord, ...]
     findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from xai.data.samples import read_samples
+from xai.data.samples import left_out, read_samples
 from xai.engine.explain import explain as run_explain
 from xai.engine.plan import Parameters, plan_explain
 from xai.models.images import ImageLike
@@ -102,7 +102,8 @@ def explain(
         parameters=parameters,
         seed=seed or None,
     )
-    return run_explain(model, read_samples(image, model, masks), plan, runtime=runtime, command=call)
+    samples = read_samples(image, model, masks)
+    return run_explain(model, samples, plan, runtime=runtime, command=call, notes=left_out(image))
 
 
 def _names(given: str | Iterable[str] | None) -> list[str] | None:

@@ -80,7 +80,10 @@ class Runtime:
         devices = [self.device] if self.device.type == "cuda" else []
         threads = torch.get_num_threads()
         with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would touch every GPU, restored or not
+            for device in devices:
+                with torch.cuda.device(device):
+                    torch.cuda.manual_seed(seed)
             torch.set_num_threads(self.threads or threads)
             try:
                 yield torch.Generator(device=self.device).manual_seed(seed)

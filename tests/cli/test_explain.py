@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -146,3 +147,14 @@ def test_masks_beside_the_pictures_are_used(here: Path) -> None:
     folders = [str(IMAGES / "star.png"), "--masks", str(IMAGES.parent / "masks")]
     assert run(["explain", "sample:shapes", *folders, "--measures", "pointing", "-o", "out"]) == 0
     assert all(f.trust[0].values["hit"].value for f in open_run(here / "out").findings)
+
+
+def test_what_a_folder_holds_besides_pictures_is_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "mixed" / "deeper").mkdir(parents=True)
+    shutil.copy(IMAGES / "star.png", here / "mixed" / "a.png")
+    (here / "mixed" / "b.bmp").write_bytes(b"BM")
+    assert run(["explain", "sample:shapes", "mixed", "--measures", "none", "-o", "out"]) == 0
+    told = "left out of folder mixed, since they are no .png, .jpg, .jpeg, .webp: b.bmp, deeper"
+    assert told in capsys.readouterr().err
+    assert open_run(here / "out").record.notes == (told,)
+    assert told in (here / "out" / "report.html").read_text()

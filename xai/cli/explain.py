@@ -64,7 +64,7 @@ def explain(
 ) -> int:
     """Explain what MODEL looks at in each IMAGE, and write a report."""
     given = dict(locals())
-    from xai.data.samples import list_pictures, read_samples
+    from xai.data.samples import left_out, list_pictures, read_samples
     from xai.engine.explain import explain as run_explain
     from xai.engine.plan import plan_explain
     from xai.models.loading import load
@@ -90,6 +90,7 @@ def explain(
                 runtime=runtime,
                 store=FolderStore(partial),
                 command=command,
+                notes=left_out(images),
             )
         publish(run, partial)
     _tell(run)
@@ -137,6 +138,8 @@ def _tell(run: Run) -> None:
     """Say what was assumed, what was found, and what was not."""
     for line in run.record.model.assumed:
         say(f"assumed: {line}")
+    for line in run.record.notes:
+        say(f"note: {line}")
     for finding in run.findings:
         where = f"{finding.title} on {finding.input or 'the model'}"
         if finding.status != "ok":

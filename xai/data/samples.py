@@ -92,6 +92,26 @@ def _free(name: str, taken: set[str]) -> str:
     return next(candidate for candidate in candidates if candidate not in taken)
 
 
+def left_out(images: ImageLike | Iterable[ImageLike]) -> list[str]:
+    """Return what folders hold besides pictures, in words: nobody shall believe that it was covered."""
+    if isinstance(images, str | Path):
+        folder = Path(images)
+        others = sorted(p.name for p in folder.iterdir() if not _is_picture(p)) if folder.is_dir() else []
+        shown = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+        return (
+            [storable(f"left out of folder {folder}, since they are no {', '.join(SUFFIXES)}: {shown}")]
+            if others
+            else []
+        )
+    if isinstance(images, list | tuple):  # of an iterator nothing may be taken
+        return [line for image in images for line in left_out(image)]
+    return []
+
+
+def _is_picture(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in SUFFIXES
+
+
 def list_pictures(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike]:
     """Take lists, folders and samples apart; raise UsageError for what does not exist. Nothing is read yet."""
     if isinstance(images, str) and images.startswith("sample:"):
@@ -100,7 +120,7 @@ def list_pictures(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike
             raise unknown("sample", name, sample_names())
         yield from sample_images(name)
     elif isinstance(images, str | Path) and Path(images).is_dir():
-        files = sorted(file for file in Path(images).iterdir() if file.suffix.lower() in SUFFIXES)
+        files = sorted(file for file in Path(images).iterdir() if _is_picture(file))
         if not files:
             raise UsageError(f"folder {images} holds no picture ({', '.join(SUFFIXES)})")
         yield from files

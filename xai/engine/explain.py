@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 import torch
@@ -29,6 +29,7 @@ def explain(
     runtime: Runtime | None = None,
     store: Store | None = None,
     command: str = "",
+    notes: Sequence[str] = (),
 ) -> Run:
     """Explain every sample by every method of the plan, and judge every map by every measure of it.
 
@@ -41,6 +42,7 @@ def explain(
         runtime: device, seed, threads, memory, progress.
         store: keeps the arrays; default memory.
         command: what makes this run again.
+        notes: what a reader must know of the whole run.
     """
     runtime = runtime or Runtime(device=model.device)
     store = store if store is not None else MemoryStore()
@@ -79,6 +81,7 @@ def explain(
             model=model_record(model),
             inputs=tuple(inputs),
             findings=tuple(findings),
+            notes=tuple(notes),
         ),
         store,
     )
