@@ -90,7 +90,9 @@ def _visible(value: object) -> object:
 
 
 def number(value: object) -> str:
-    """Write a number with four digits, anything else as it is."""
+    """Write a number with four digits, what could not be measured as a dash, anything else as it is."""
+    if value is None:
+        return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -145,14 +145,7 @@ class Lime(Attributor):
                 "choose another lime.fill, such as grey, or fewer lime.segments"
             )
         batch = self.batch or runtime.batch(model.bytes_per_input)
-        places = torch.from_numpy(labels).to(x.device)
-        outputs = []
-        for done in range(0, len(masks), batch):
-            runtime.progress(self.about.title, done, len(masks))
-            present = masks[done : done + batch].to(x.device)[:, places]
-            outputs.append(model(torch.where(present[:, None], x, covering)))
-        runtime.progress(self.about.title, len(masks), len(masks))
-        scores = torch.cat(outputs)
+        scores = self._scores(model, x, covering, labels, masks.split(batch), runtime)
         chosen: dict[str, Scalar] = {"batch": batch, "fill value": colour, "sampling seeds": seeds, "segmentation": how}
         noise = ROUNDING * float(scores.abs().max())
         kept = {"segment labels": labels.astype(np.int32), "masks": masks.numpy()}
@@ -174,6 +167,24 @@ class Lime(Attributor):
                 )
             )
         return found
+
+    def _scores(
+        self,
+        model: Model,
+        x: torch.Tensor,
+        covering: torch.Tensor,
+        labels: np.ndarray,
+        batches: Sequence[torch.Tensor],
+        runtime: Runtime,
+    ) -> torch.Tensor:
+        """Return the outputs (samples, classes) for the picture with some segments covered."""
+        places = torch.from_numpy(labels).to(x.device)
+        outputs = []
+        for number, masks in enumerate(batches):
+            runtime.progress(self.about.title, number, len(batches))
+            outputs.append(model(torch.where(masks.to(x.device)[:, places][:, None], x, covering)))
+        runtime.progress(self.about.title, len(batches), len(batches))
+        return torch.cat(outputs)
 
     def _segments(self, picture: np.ndarray, wanted: int) -> tuple[Segmentation, np.ndarray]:
         """Return the labels (height, width), of a grid where the wanted segmentation finds no two segments."""
