@@ -26,7 +26,7 @@ from xai.models.model import Model
 from xai.models.samples import digits, shapes
 from xai.runtime import Runtime
 
-PICTURES = {"shapes": 12, "digits": 24, "CIFAR ResNet-20": 10}
+PICTURES = {"shapes": 8, "digits": 24, "CIFAR ResNet-20": 6}
 SEED = 123
 PARAMETERS = {"lime": {"samples": 500}}
 
