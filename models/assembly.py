@@ -16,6 +16,7 @@ from xai.models.export import InputUnits, evaluating, trace
 from xai.models.graph import Graph
 from xai.models.meaning import last_function, meaning, probe
 from xai.models.model import Model
+from xai.models.opaque import Opaque
 from xai.text import storable
 
 log = logging.getLogger(__name__)
@@ -50,8 +51,8 @@ def assemble(found: Found, card: Card, device: torch.device) -> Model:
     """Make one program of what was found, and check it against its card."""
     assert card.input is not None
     _check_finite(found.network, found.source)
-    network = InputUnits(found.network, card.input.mean, card.input.std)
-    graph, forward, no_graph = _program(network, card.input.shape, device)
+    network = InputUnits(found.network, card.input)
+    graph, forward, no_graph = _program(network, device)
     with torch.no_grad(), torch.random.fork_rng():
         outputs = _outputs(forward, torch.full((1, *card.input.shape), 0.5, device=device))
         means, assumed = meaning(probe(forward, card, device), card, last_function(graph))
@@ -71,18 +72,21 @@ def assemble(found: Found, card: Card, device: torch.device) -> Model:
 
 
 def _program(
-    network: InputUnits, shape: tuple[int, ...], device: torch.device
+    network: InputUnits, device: torch.device
 ) -> tuple[Graph | None, Callable[[torch.Tensor], torch.Tensor], str]:
     """Return the graph, what to call, and why there is no graph."""
-    try:
-        graph = trace(network, shape, device)
-    except XaiError:
-        raise
-    except Exception as error:
-        log.debug("torch.export failed", exc_info=True)
-        reason = _no_export(error)
+    if isinstance(network.network, Opaque):
+        reason = network.network.reason
     else:
-        return graph, graph, ""
+        try:
+            graph = trace(network, device)
+        except XaiError:
+            raise
+        except Exception as error:
+            log.debug("torch.export failed", exc_info=True)
+            reason = _no_export(error)
+        else:
+            return graph, graph, ""
     own = next((tensor.device for tensor in network.network.parameters()), torch.device("cpu"))
     network.mean, network.std = network.mean.to(own), network.std.to(own)
 

@@ -20,8 +20,10 @@ class Input(BaseModel):
     """The tensor that the model takes, in input units.
 
     Args:
-        shape: (channels, height, width) of one input.
-        range: lowest and highest value of an input; a picture's pixels are mapped onto it.
+        shape: of one input, without the batch: (channels, height, width) of a picture, or any other.
+        range: lowest and highest value of an input; a picture's pixels are mapped onto it. None where no limit is
+            known, the default for what is no picture.
+        layout: where the network itself has the channels of a picture; `shape` names them first in either case.
         mean: subtracted from each channel inside the graph, in input units.
         std: divides each channel inside the graph, in input units.
         resize: "stretch" to the shape, or "crop": scale the shorter side to size / crop_fraction and cut the centre.
@@ -31,8 +33,9 @@ class Input(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    shape: tuple[int, int, int]
-    range: tuple[float, float] = (0.0, 1.0)
+    shape: tuple[int, ...] = Field(min_length=1, max_length=8)
+    range: tuple[float, float] | None = (0.0, 1.0)
+    layout: Literal["channels first", "channels last"] = "channels first"
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     resize: Literal["stretch", "crop"] = "stretch"
@@ -44,12 +47,16 @@ class Input(BaseModel):
     def _accept_single_numbers(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        return {k: [v] if k in ("mean", "std") and isinstance(v, int | float) else v for k, v in data.items()}
+        fields = {k: [v] if k in ("mean", "std") and isinstance(v, int | float) else v for k, v in data.items()}
+        shape = fields.get("shape")
+        if "range" not in fields and isinstance(shape, list | tuple) and len(shape) != 3:
+            fields["range"] = None
+        return fields
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if min(self.shape) < 1:
-            raise ValueError(f"shape: expected three positive sizes, received {list(self.shape)}")
+            raise ValueError(f"shape: expected positive sizes, received {list(self.shape)}")
         if math.prod(self.shape) > MAX_NUMBERS:
             raise ValueError(f"shape: expected at most {MAX_NUMBERS} numbers, received {list(self.shape)}")
         for name, values in (("mean", self.mean), ("std", self.std)):
@@ -57,9 +64,24 @@ class Input(BaseModel):
                 raise ValueError(f"{name}: expected 1 or {self.shape[0]} numbers, received {len(values)}")
         if min(self.std) <= 0:
             raise ValueError(f"std: expected positive numbers, received {list(self.std)}")
-        if self.range[0] >= self.range[1]:
+        if self.range is not None and self.range[0] >= self.range[1]:
             raise ValueError(f"range: expected low < high, received {list(self.range)}")
+        if self.layout == "channels last" and not self.is_picture:
+            raise ValueError(f"layout: channels last is for (channels, height, width), received {list(self.shape)}")
         return self
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether an input has (channels, height, width)."""
+        return len(self.shape) == 3
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The range; where none is known, two standard deviations around the mean: what probes are drawn from."""
+        if self.range is not None:
+            return self.range
+        mean, std = sum(self.mean) / len(self.mean), max(self.std)
+        return mean - 2 * std, mean + 2 * std
 
 
 class Card(BaseModel):

@@ -11,6 +11,7 @@ import torch
 from torch import fx, nn
 
 from xai.errors import RefusedFileError
+from xai.models.card import Input
 from xai.models.graph import EXAMPLES, Graph
 from xai.models.layout import shape_of
 from xai.models.script import unscripted
@@ -35,43 +36,46 @@ class InputUnits(nn.Module):
     """A network behind its normalisation, so that it takes input units; inputs and outputs are float32 whatever it is.
 
     Args:
-        network: takes normalised inputs (batch, channels, height, width).
-        mean: subtracted from each channel, in input units.
-        std: divides each channel, in input units.
+        network: takes normalised inputs.
+        spec: what the inputs in input units are.
     """
 
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(self, network: nn.Module, spec: Input) -> None:
         super().__init__()
         self.network = network
+        self.spec = spec
+        mean, std, after = spec.mean, spec.std, [1] * (len(spec.shape) - 1)
         self.dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
         self.identity = set(mean) == {0.0} and set(std) == {1.0}
-        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean).view(-1, *after), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, *after), persistent=False)
 
     def around(self, network: nn.Module) -> InputUnits:
         """Return another network behind the same normalisation."""
-        return InputUnits(network, tuple(self.mean.flatten().tolist()), tuple(self.std.flatten().tolist()))
+        return InputUnits(network, self.spec)
 
     def forward(self, x: torch.Tensor) -> Any:
         """Return what the network returns for x in input units."""
         normalised = x if self.identity else (x - self.mean) / self.std
+        if self.spec.layout == "channels last":
+            normalised = normalised.permute(0, 2, 3, 1)
         if self.dtype == torch.float32:
             return self.network(normalised)
         outputs = self.network(normalised.to(self.dtype))
         return outputs.float() if isinstance(outputs, torch.Tensor) else outputs
 
 
-def trace(network: InputUnits, shape: tuple[int, ...], device: torch.device) -> Graph:
-    """Export a network to a graph that takes (batch, *shape) in input units; the network itself stays as it was.
+def trace(network: InputUnits, device: torch.device) -> Graph:
+    """Export a network to a graph that takes a batch in input units; the network itself stays as it was.
 
     Raises:
         RefusedFileError: the network does not return one tensor (batch, outputs).
         Exception: whatever torch.export or the network itself raised: it cannot be exported.
     """
-    example = torch.full((EXAMPLES, *shape), 0.5)
+    example = torch.full((EXAMPLES, *network.spec.shape), 0.5)
     if isinstance(network.network, torch.jit.ScriptModule):
         with evaluating(network):
             network = network.around(unscripted(network.network, example))

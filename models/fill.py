@@ -16,7 +16,7 @@ FILLS = "means of the image or the dataset, black, white, grey, or a number in i
 
 def fill_colour(fill: Fill, x: torch.Tensor, spec: Input) -> torch.Tensor:
     """Return the colour, (channels, 1, 1) in input units, that a fill means for x (channels, height, width)."""
-    low, high = spec.range
+    low, high = spec.span
     if fill == "image":
         return x.mean(dim=(-2, -1), keepdim=True)
     if fill == "dataset":
@@ -29,7 +29,7 @@ def fill_colour(fill: Fill, x: torch.Tensor, spec: Input) -> torch.Tensor:
 
 def check_fill(fill: str | float, spec: Input, name: str) -> None:
     """Raise UsageError if a number is no value of an input."""
-    low, high = spec.range
+    low, high = spec.span
     if not isinstance(fill, str) and not low <= fill <= high:
         raise UsageError(f"{name} is {fill:g}; expected a value in [{low:g}, {high:g}] (input units)")
 

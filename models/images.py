@@ -84,6 +84,12 @@ def prepare(image: ImageLike, spec: Input) -> Prepared:
         return Prepared(_checked(image, spec), ("used as given, in input units",))
     if not isinstance(image, Image.Image):
         raise UsageError(f"expected a path, a PIL picture, an array or a tensor, received {type(image).__name__}")
+    if spec.range is None or not spec.is_picture:
+        raise UsageError(
+            f"the model takes {'values' if spec.is_picture else 'inputs of shape'} "
+            f"{'of no declared range' if spec.is_picture else spec.shape}, so a picture cannot be mapped onto its input: "
+            "declare shape (channels, height, width) and range of the input, or pass a tensor"
+        )
     notes: list[str] = []
     pixels = _resized(_coloured(_oriented(image, notes), spec.shape[0], notes), spec, notes)
     low, high = spec.range
@@ -120,7 +126,7 @@ def _checked(tensor: torch.Tensor, spec: Input) -> torch.Tensor:
         raise UsageError(f"the model takes inputs of shape {spec.shape}, received a tensor of {tuple(tensor.shape)}")
     if not torch.isfinite(tensor).all():
         raise UsageError("the input tensor holds NaN or infinite values")
-    low, high = spec.range
+    low, high = spec.range or (-np.inf, np.inf)
     if tensor.min() < low - 1e-6 or tensor.max() > high + 1e-6:
         raise UsageError(
             f"the model takes values in [{low:g}, {high:g}], received [{tensor.min():.4g}, {tensor.max():.4g}]; "

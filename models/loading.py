@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,17 @@ from xai.errors import RefusedFileError, UsageError, unknown
 from xai.models.architectures import Architecture, build
 from xai.models.assembly import Found, assemble
 from xai.models.card import Card, one_line, read_card, read_labels
-from xai.models.formats.base import StateDict, formats
+from xai.models.example import Example, example_input
+from xai.models.formats.base import Contents, StateDict, formats
 from xai.models.model import Model
+from xai.models.opaque import opaque
 from xai.models.safety import looks_like, peek, sha256
 from xai.models.samples import sample_names
 from xai.text import storable
 
 log = logging.getLogger(__name__)
 
-Source = str | Path | nn.Module
+Source = str | Path | nn.Module | Callable[[torch.Tensor], Any] | object  # an estimator is an object
 
 
 def load(
@@ -35,6 +37,8 @@ def load(
     labels: str | Path | None = None,
     device: torch.device | None = None,
     seed: int = 0,
+    trusted: bool = False,
+    example: Example | None = None,
     **declared: Any,
 ) -> Model:
     """Open a model.
@@ -47,6 +51,8 @@ def load(
         labels: a file with the classes' names.
         device: where it is to run; default the CPU.
         seed: for weights that no file gives.
+        trusted: whether code in the model file may run.
+        example: an input of a live network, or a batch of them, in input units: its shape is declared by it.
         **declared: fields of the card or of its input, before those of the file: classes, output, name, shape, mean,
             std, range, resize, crop_fraction, interpolation.
 
@@ -56,22 +62,32 @@ def load(
     """
     own = {} if card is None else read_card(Path(card))
     found = (
-        _live(source) if isinstance(source, nn.Module) else _named(str(source), arch or own.get("architecture"), seed)
+        _named(str(source), arch or own.get("architecture"), seed, trusted)
+        if isinstance(source, str | Path)
+        else _live(source)
     )
+    if example is not None:
+        declared = {**example_input(example, found.network, declared), **declared}
     if labels is not None:
         declared["classes"] = read_labels(Path(labels))
     fields, hinted = _laid_over(found.hints, own or found.card, _as_card(declared))
     if hinted:
-        library = found.architecture.partition(":")[0]
-        found.assumed.append(f"{', '.join(hinted)} of the input: as {library} declares them for this network")
+        who = found.architecture.partition(":")[0] or "the file"
+        found.assumed.append(f"{', '.join(hinted)} of the input: as {who} declares them for this network")
     return assemble(found, _card(fields, found.source), device or torch.device("cpu"))
 
 
-def _live(network: nn.Module) -> Found:
-    return Found(network, "live module", type(network).__name__)
+def _live(source: object) -> Found:
+    if isinstance(source, nn.Module):
+        return Found(source, "live module", type(source).__name__)
+    classes = getattr(source, "classes_", None)
+    hints = {} if classes is None else {"classes": tuple(str(name) for name in classes)}
+    return Found(
+        opaque(source), "live object", storable(getattr(source, "__name__", type(source).__name__)), hints=hints
+    )
 
 
-def _named(source: str, arch: str | None, seed: int) -> Found:
+def _named(source: str, arch: str | None, seed: int, trusted: bool) -> Found:
     """Open what a string names."""
     if arch is not None and source.startswith(("sample:", "torchvision:", "timm:")):
         raise UsageError(f"an architecture was given ({arch}), and {source} brings its own")
@@ -79,7 +95,7 @@ def _named(source: str, arch: str | None, seed: int) -> Found:
         return _sample(source)
     if source.startswith(("torchvision:", "timm:")):
         return _from_library(source, seed)
-    return _from_file(_model_file(Path(source)), source, arch, seed)
+    return _from_file(_model_file(Path(source)), source, arch, seed, trusted)
 
 
 def _sample(source: str) -> Found:
@@ -90,7 +106,7 @@ def _sample(source: str) -> Found:
     folder = Path(str(module.__file__)).parent
     path = folder / "model.safetensors"
     network: nn.Module = module.make()
-    _fill(network, _read(path)[0], source)
+    _fill(network, _read(path)[0].tensors, source)
     return Found(network, "safetensors", source, sha256(path), card=read_card(folder / "model.yaml"))
 
 
@@ -117,23 +133,31 @@ def _untrained(source: str) -> str:
     return f"{source[:-1]}, {word})" if source.endswith(")") else f"{source}({word})"
 
 
-def _from_file(path: Path, source: str, arch: str | None, seed: int) -> Found:
-    content, format_name = _read(path)
+def _from_file(path: Path, source: str, arch: str | None, seed: int, trusted: bool) -> Found:
+    content, format_name = _read(path, trusted)
     beside = _card_beside(path)
     card = read_card(beside) if beside else {}
     spec = arch or card.get("architecture")
-    if isinstance(content, nn.Module):
+    if content.network is not None:
         if arch is not None:
             raise UsageError(f"an architecture was given ({arch}), and a {format_name} file brings its own")
-        return Found(content, format_name, source, sha256(path), card=card)
+        return Found(
+            content.network,
+            format_name,
+            source,
+            sha256(path),
+            card=card,
+            hints={"name": storable(path.stem), **content.hints},
+            assumed=list(content.assumed),
+        )
     if spec is None:
-        first = ", ".join(list(content)[:3])
+        first = ", ".join(list(content.tensors)[:3])
         raise UsageError(
-            f"model {path} holds weights only ({len(content)} tensors: {first}, ...); name its architecture with "
-            "--arch torchvision:NAME, timm:NAME or path/to/net.py:function"
+            f"model {path} holds weights only ({len(content.tensors)} tensors: {first}, ...); name its architecture "
+            "with --arch torchvision:NAME, timm:NAME or path/to/net.py:function"
         )
     architecture = build(spec, seed)
-    widened = _fill(architecture.network, content, spec)
+    widened = _fill(architecture.network, content.tensors, spec)
     hints = {**_hints(architecture), "name": storable(path.stem)}
     return Found(
         architecture.network,
@@ -143,7 +167,7 @@ def _from_file(path: Path, source: str, arch: str | None, seed: int) -> Found:
         architecture=spec,
         card=card,
         hints=hints,
-        assumed=widened,
+        assumed=[*content.assumed, *widened],
     )
 
 
@@ -164,11 +188,7 @@ def _model_file(path: Path) -> Path:
         return path
     if not path.is_dir():
         raise UsageError(f"model {path} is neither a file nor a folder")
-    files = [
-        file
-        for file in sorted(path.iterdir())
-        if file.is_file() and file.suffix in (".pt", ".pth", ".th", ".safetensors")
-    ]
+    files = _model_files(path)
     if len(files) != 1:
         names = ", ".join(file.name for file in files[:5]) or "none"
         raise UsageError(f"folder {path}: expected one model file in it, found {len(files)} ({names}); name the file")
@@ -180,24 +200,27 @@ def _card_beside(path: Path) -> Path | None:
     if own.is_file():
         return own
     shared = path.parent / "model.yaml"
-    models = [file for file in path.parent.iterdir() if file.suffix in (".pt", ".pth", ".th", ".safetensors")]
-    return shared if shared.is_file() and len(models) == 1 else None
+    return shared if shared.is_file() and len(_model_files(path.parent)) == 1 else None
 
 
-def _read(path: Path) -> tuple[nn.Module | StateDict, str]:
+def _model_files(folder: Path) -> list[Path]:
+    known = {suffix for format_class in formats.all().values() for suffix in format_class.suffixes}
+    return [file for file in sorted(folder.iterdir()) if file.is_file() and file.suffix.lower() in known]
+
+
+def _read(path: Path, trusted: bool = False) -> tuple[Contents, str]:
     """Read a model file by what its bytes say."""
     file = peek(path)
     for format_class in formats.all().values():
         reader = format_class()
         if reader.recognises(file):
-            return reader.read(path), reader.name
+            return reader.read(path, trusted=trusted), reader.name
     kinds = ", ".join(formats.all())
     raise RefusedFileError(f"model {path} is {looks_like(file)}; expected one of: {kinds}")
 
 
-def _fill(network: nn.Module, content: nn.Module | StateDict, spec: str) -> list[str]:
+def _fill(network: nn.Module, content: StateDict, spec: str) -> list[str]:
     """Put weights into an architecture, and say where they differ; return what was assumed in doing so."""
-    assert isinstance(content, Mapping)
     own = network.state_dict()
     # torch before 0.4.1 did not count batches; the count plays no part in evaluation.
     missing = [key for key in own if key not in content and not key.endswith("num_batches_tracked")]

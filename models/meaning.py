@@ -21,9 +21,9 @@ _CARRIERS = frozenset(("view", "reshape", "flatten", "squeeze", "unsqueeze", "cl
 def probe(forward: Callable[[torch.Tensor], torch.Tensor], card: Card, device: torch.device) -> torch.Tensor:
     """Return outputs (4, classes) for a black and a white input and seeded noise of growing contrast."""
     assert card.input is not None
-    low, high = card.input.range
+    low, high = card.input.span
     noise = torch.rand((PROBES, *card.input.shape), generator=torch.Generator().manual_seed(0))
-    contrast = torch.linspace(0, 1, PROBES).view(-1, 1, 1, 1)
+    contrast = torch.linspace(0, 1, PROBES).view(-1, *[1] * len(card.input.shape))
     shares = 0.5 + contrast * (noise - 0.5)
     shares[0], shares[1] = 0, 1
     return torch.cat([forward(x[None].to(device)) for x in low + (high - low) * shares]).double().cpu()

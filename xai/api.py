@@ -10,6 +10,7 @@ from typing import Any
 from xai.data.samples import left_out, read_samples
 from xai.engine.explain import explain as run_explain
 from xai.engine.plan import Parameters, plan_explain
+from xai.models.example import Example
 from xai.models.images import ImageLike
 from xai.models.loading import Source
 from xai.models.loading import load as load_model
@@ -26,9 +27,14 @@ def load(
     labels: str | Path | None = None,
     device: str = "auto",
     seed: int = 0,
+    trust_model: bool = False,
+    example: Example | None = None,
     **declared: Any,
 ) -> Model:
-    """Open a model: a live module, a file, a folder, "torchvision:NAME", "timm:NAME" or "sample:NAME".
+    """Open a model: a file, a folder, "torchvision:NAME", "timm:NAME", "sample:NAME" or something live.
+
+    Live is a torch module, any callable(batch) -> scores, or an estimator with predict_proba; the last two, and modules
+    that torch cannot export, are black boxes: what needs only outputs works.
 
     Args:
         source: what to open.
@@ -37,6 +43,8 @@ def load(
         labels: file with the classes' names.
         device: "auto", "cpu" or "cuda".
         seed: for weights that no file gives.
+        trust_model: whether code in the model file (a whole pickle) may run; only for files that you trust.
+        example: an input of a live network, or a batch of them, in input units: it tells the shape.
         **declared: fields of the card or of its input, before the file's: shape=(3, 224, 224), mean=..., std=...,
             range=..., resize=..., classes=..., output=..., name=...
 
@@ -45,8 +53,19 @@ def load(
         xai.errors.RefusedFileError: a file is unsafe, unreadable, or not what it says.
     """
     place = resolve_device(device)
-    model = load_model(source, arch=arch, card=card, labels=labels, device=place, seed=seed, **declared)
+    model = load_model(
+        source,
+        arch=arch,
+        card=card,
+        labels=labels,
+        device=place,
+        seed=seed,
+        trusted=trust_model,
+        example=example,
+        **declared,
+    )
     options = {"arch": arch, "card": card, "labels": labels, "seed": seed or None, **declared}
+    options |= {"trust_model": trust_model or None, "example": example}
     return replace(model, call=f"xai.load({_written(source)}{_options(options)})")
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -16,25 +17,41 @@ from xai.registry import Family
 StateDict = Mapping[str, torch.Tensor]
 
 
-class Format(ABC):
-    """A format of model files.
+@dataclass(frozen=True)
+class Contents:
+    """What a file holds.
 
-    `read` returns either the network or its tensors by name; the latter need an architecture.
+    Args:
+        network: the whole network, or None if the file holds weights only.
+        tensors: the weights by name, if there is no network.
+        hints: fields of a card that the file itself declares: {"input": {"shape": (3, 224, 224)}, "classes": ...}.
+        assumed: what had to be assumed in reading it, in words.
     """
+
+    network: nn.Module | None = None
+    tensors: StateDict = field(default_factory=dict)
+    hints: dict[str, Any] = field(default_factory=dict)
+    assumed: tuple[str, ...] = ()
+
+
+class Format(ABC):
+    """A format of model files."""
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]]  # by which a folder's one model is found; what a file is, its bytes say
 
     @abstractmethod
     def recognises(self, file: Peek) -> bool:
         """Say from its bytes whether the file is of this format."""
 
     @abstractmethod
-    def read(self, path: Path) -> nn.Module | StateDict:
+    def read(self, path: Path, *, trusted: bool = False) -> Contents:
         """Return the network, or its tensors by name.
 
         Args:
             path: a file that this format recognised.
+            trusted: whether the user allows code in the file to run.
 
         Raises:
             RefusedFileError: the file is damaged, unsafe, or not what it seems.

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from xai.errors import RefusedFileError
-from xai.models.formats.base import Format, StateDict
+from xai.models.formats.base import Contents, Format, StateDict
 from xai.models.safety import Peek
 
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "params")
@@ -23,13 +23,14 @@ class TorchStateDict(Format):
 
     name = "state dict"
     summary = "what torch.save(net.state_dict(), ...) writes (.pt, .pth); needs an architecture"
+    suffixes = (".pt", ".pth", ".th", ".ckpt", ".bin")
 
     def recognises(self, file: Peek) -> bool:
         """Tell from the archive's entries, or the magic number of older files."""
         is_archive = "data.pkl" in file.names and not any(name.startswith("code/") for name in file.names)
         return is_archive or file.head.startswith(_LEGACY)
 
-    def read(self, path: Path) -> StateDict:
+    def read(self, path: Path, *, trusted: bool = False) -> Contents:  # noqa: ARG002  # whole pickles: not yet
         """Return the tensors by name, taken out of a checkpoint and without the prefix of DataParallel."""
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -43,7 +44,7 @@ class TorchStateDict(Format):
         except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise RefusedFileError(f"model {path} is damaged or cut short: {reason}") from error
-        return _without_prefix(_tensors(content, path))
+        return Contents(tensors=_without_prefix(_tensors(content, path)))
 
 
 def _tensors(content: Any, path: Path) -> StateDict:

@@ -6,10 +6,9 @@ import warnings
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from xai.errors import RefusedFileError
-from xai.models.formats.base import Format
+from xai.models.formats.base import Contents, Format
 from xai.models.safety import Peek
 
 
@@ -18,12 +17,13 @@ class TorchScript(Format):
 
     name = "TorchScript"
     summary = "what torch.jit.save writes (.pt); brings its own architecture"
+    suffixes = (".pt", ".pth", ".ts", ".jit")
 
     def recognises(self, file: Peek) -> bool:
         """Tell from the archive's entries."""
         return "constants.pkl" in file.names and any(name.startswith("code/") for name in file.names)
 
-    def read(self, path: Path) -> nn.Module:
+    def read(self, path: Path, *, trusted: bool = False) -> Contents:  # noqa: ARG002  # it knows no Python
         """Return the program; it is run by torch's own interpreter, which knows no Python."""
         try:
             with warnings.catch_warnings():
@@ -34,4 +34,4 @@ class TorchScript(Format):
             raise RefusedFileError(
                 f"model {path} is damaged, cut short or made for another build of torch: {reason}"
             ) from error
-        return script.eval()
+        return Contents(script.eval())

@@ -62,7 +62,7 @@ def input_record(sample: Sample, outputs: torch.Tensor, model: Model, store: Sto
         source=sample.source,
         digest=sample.digest,
         treatments=sample.treatments,
-        range=model.input.range,
+        range=model.input.span,
         prepared=put(store, sample.input.numpy()),
         predictions=predictions(outputs, model),
     )

@@ -178,7 +178,7 @@ class Visualizer(Explainer):
     def _checked(self, found: Visualization, model: Model, target: Target) -> Explanation:
         picture = found.picture.detach().to("cpu", torch.float32)
         objective = found.objective.detach().to("cpu", torch.float64).numpy()
-        low, high = model.input.range
+        low, high = model.input.span
         if tuple(picture.shape) != model.input.shape:
             raise AnalysisError(f"expected a picture of {model.input.shape}, the method returned {picture.shape}")
         if not (torch.isfinite(picture).all() and np.isfinite(objective).all()):

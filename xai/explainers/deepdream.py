@@ -141,7 +141,7 @@ class DeepDream(Visualizer):
 
     def visualize(self, model: Model, x: torch.Tensor, target: Target, runtime: Runtime) -> Visualization:
         """Climb at each size, and carry the detail to the next."""
-        low, high = model.input.range
+        low, high = model.input.span
         begin = x if self.start == "image" else _noise(x, low, high)
         full = (x.shape[-2], x.shape[-1])
         sizes = octaves(full, self.octaves, self.scale)

@@ -238,7 +238,7 @@ class Lime(Attributor):
 
 def _scaled(x: torch.Tensor, model: Model) -> np.ndarray:
     """Return an input as a picture (channels, height, width) in [0, 1]."""
-    low, high = model.input.range
+    low, high = model.input.span
     pixels: np.ndarray = ((x - low) / (high - low)).double().cpu().numpy()
     return pixels
 

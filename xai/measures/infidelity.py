@@ -104,7 +104,7 @@ class Infidelity(Measure):
 
     def _neighbours(self, subject: Subject, runtime: Runtime) -> list[np.ndarray]:
         """Return the maps of inputs beside the given one, within the model's range."""
-        low, high = subject.model.input.range
+        low, high = subject.model.input.span
         maps = []
         for number in range(self.neighbours):
             runtime.progress(self.about.title, number, self.neighbours)
