@@ -21,6 +21,8 @@ from xai.text import storable
 
 log = logging.getLogger(__name__)
 
+AGREEMENT = 1e-4  # of a graph with its reference, as a share of the largest output, or of one
+
 
 @dataclass
 class Found:
@@ -35,6 +37,7 @@ class Found:
         card: fields of the card beside it.
         hints: fields that its library declares.
         assumed: what had to be assumed, in words.
+        reference: another way to run the same file; the graph is compared with it, and it runs what has no graph.
     """
 
     network: nn.Module
@@ -45,6 +48,7 @@ class Found:
     card: dict[str, Any] = field(default_factory=dict)
     hints: dict[str, Any] = field(default_factory=dict)
     assumed: list[str] = field(default_factory=list)
+    reference: Opaque | None = None
 
 
 def assemble(found: Found, card: Card, device: torch.device) -> Model:
@@ -53,6 +57,11 @@ def assemble(found: Found, card: Card, device: torch.device) -> Model:
     _check_finite(found.network, found.source)
     network = InputUnits(found.network, card.input)
     graph, forward, no_graph = _program(network, device)
+    if found.reference is not None:
+        reference = InputUnits(found.reference, card.input)
+        reason = no_graph or _disagreement(forward, reference, card, device)
+        if reason:
+            graph, forward, no_graph = None, _calling(reference), f"{reason}; it runs in onnxruntime"
     with torch.no_grad(), torch.random.fork_rng():
         outputs = _outputs(forward, torch.full((1, *card.input.shape), 0.5, device=device))
         means, assumed = meaning(probe(forward, card, device), card, last_function(graph))
@@ -87,6 +96,11 @@ def _program(
             reason = _no_export(error)
         else:
             return graph, graph, ""
+    return None, _calling(network), reason
+
+
+def _calling(network: InputUnits) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return a function that runs a module where it is."""
     own = next((tensor.device for tensor in network.network.parameters()), torch.device("cpu"))
     network.mean, network.std = network.mean.to(own), network.std.to(own)
 
@@ -95,7 +109,32 @@ def _program(
             outputs: torch.Tensor = network(x.clone().to(own))
         return outputs.to(x.device) if isinstance(outputs, torch.Tensor) else outputs
 
-    return None, forward, reason
+    return forward
+
+
+def _disagreement(
+    forward: Callable[[torch.Tensor], torch.Tensor], reference: InputUnits, card: Card, device: torch.device
+) -> str:
+    """Say where a graph and its reference differ on a batch of random inputs, "" if they do not."""
+    assert card.input is not None
+    low, high = card.input.span
+    noise = torch.rand((3, *card.input.shape), generator=torch.Generator().manual_seed(0))
+    x = low + (high - low) * noise
+    with torch.no_grad():
+        try:
+            wanted = reference(x)
+        except Exception as error:
+            raise RefusedFileError(
+                f"onnxruntime does not run the file: {' '.join(str(error).split())[:300]}"
+            ) from error
+        try:
+            found = forward(x.to(device)).cpu()
+        except Exception as error:
+            return f"its graph does not run for a batch of {len(x)}: {' '.join(str(error).split())[:200]}"
+    if found.shape != wanted.shape:
+        return f"its graph gives a tensor of shape {tuple(found.shape)}, and onnxruntime {tuple(wanted.shape)}"
+    worst = float((found - wanted).abs().max() / wanted.abs().max().clamp(min=1))
+    return "" if worst <= AGREEMENT else f"its graph differs from onnxruntime by {worst:.2g}"
 
 
 def _no_export(error: Exception) -> str:

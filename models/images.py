@@ -87,8 +87,8 @@ def prepare(image: ImageLike, spec: Input) -> Prepared:
     if spec.range is None or not spec.is_picture:
         raise UsageError(
             f"the model takes {'values' if spec.is_picture else 'inputs of shape'} "
-            f"{'of no declared range' if spec.is_picture else spec.shape}, so a picture cannot be mapped onto its input: "
-            "declare shape (channels, height, width) and range of the input, or pass a tensor"
+            f"{'of no declared range' if spec.is_picture else spec.shape}, so a picture cannot be mapped onto its "
+            "input: declare shape (channels, height, width) and range of the input, or pass a tensor"
         )
     notes: list[str] = []
     pixels = _resized(_coloured(_oriented(image, notes), spec.shape[0], notes), spec, notes)

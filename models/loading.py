@@ -149,6 +149,7 @@ def _from_file(path: Path, source: str, arch: str | None, seed: int, trusted: bo
             card=card,
             hints={"name": storable(path.stem), **content.hints},
             assumed=list(content.assumed),
+            reference=content.reference,
         )
     if spec is None:
         first = ", ".join(list(content.tensors)[:3])

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 import warnings
-from itertools import groupby
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import fx, nn
 from torch._export.converter import TS2EPConverter, TS2FXGraphConverter, get_block_to_lifted_attrs
 from torch.fx.traceback import preserve_node_meta
+
+from xai.models.stack import Place, module_stacks
 
 Hierarchy = tuple[tuple[str, str], ...]
 
@@ -82,20 +84,14 @@ def _make_parameters(program: fx.GraphModule, names: set[str]) -> None:
 
 
 def _write_module_stacks(graph: fx.Graph) -> None:
-    """Write each node's place in the form that torch.export uses; a leaf's later uses are numbered "@1", "@2"."""
-    places: dict[fx.Node, Hierarchy] = {node: node.meta.get("hierarchy", ()) for node in graph.nodes}
-    parents = {place[:depth] for place in places.values() for depth in range(len(place))}
-    uses: dict[Hierarchy, int] = {}
+    """Write each node's place in the form that torch.export uses."""
     operators = [node for node in graph.nodes if node.op == "call_function"]
-    for place, run in groupby(operators, key=lambda node: places[node]):
-        use = uses.get(place, 0)
-        uses[place] = use + 1
-        suffix = f"@{use}" if use and place not in parents else ""
-        for node in run:
-            node.meta["nn_module_stack"] = dict(_stack(place, suffix))
+    places = [_place(node.meta.get("hierarchy", ())) for node in operators]
+    for node, stack in zip(operators, module_stacks(places), strict=True):
+        node.meta["nn_module_stack"] = stack
 
 
-def _stack(place: Hierarchy, suffix: str) -> list[tuple[str, tuple[str, str]]]:
-    paths = [".".join(("network", *(name for name, _ in place[: depth + 1]))) for depth in range(len(place))]
-    ends = [""] * (len(paths) - 1) + [suffix] * bool(paths)
-    return [(path + end, (path, kind)) for path, end, (_, kind) in zip(paths, ends, place, strict=True)]
+def _place(hierarchy: Hierarchy) -> Place:
+    """Return the modules by their full names."""
+    names = accumulate((name for name, _ in hierarchy), lambda outer, own: f"{outer}.{own}")
+    return tuple((name, kind) for name, (_, kind) in zip(names, hierarchy, strict=True))

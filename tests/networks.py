@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -78,13 +80,13 @@ class Tuple(nn.Module):
         return self.inner(x), x
 
 
-def seeded(make: type[nn.Module], seed: int = 0) -> nn.Module:
+def seeded(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
     """Return a network with seeded weights and used running statistics, in evaluation mode."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = make()
         for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
                 module.running_mean.normal_(0, 0.1)
                 module.running_var.uniform_(0.5, 1.5)
     return network.eval()

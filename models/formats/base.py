@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from xai.models.opaque import Opaque
 from xai.models.safety import Peek
 from xai.registry import Family
 
@@ -26,12 +27,14 @@ class Contents:
         tensors: the weights by name, if there is no network.
         hints: fields of a card that the file itself declares: {"input": {"shape": (3, 224, 224)}, "classes": ...}.
         assumed: what had to be assumed in reading it, in words.
+        reference: another way to run the same file, which the network is compared with.
     """
 
     network: nn.Module | None = None
     tensors: StateDict = field(default_factory=dict)
     hints: dict[str, Any] = field(default_factory=dict)
     assumed: tuple[str, ...] = ()
+    reference: Opaque | None = None
 
 
 class Format(ABC):

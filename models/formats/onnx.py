@@ -1,0 +1,76 @@
+"""ONNX: a graph of operators, whatever framework it came from."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from xai.errors import RefusedFileError
+from xai.models.formats.base import Contents, Format
+from xai.models.onnx.operators.base import UnsupportedError
+from xai.models.onnx.program import Program
+from xai.models.onnx.reading import OnnxFile, read
+from xai.models.onnx.runtime import runner
+from xai.models.opaque import Opaque
+from xai.models.safety import Peek
+
+log = logging.getLogger(__name__)
+
+_TAGS = frozenset((0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72))  # of the message's other fields
+_PICTURE = 8  # rows and columns that a picture has at least
+_CHANNELS = (1, 2, 3, 4)
+
+
+class Onnx(Format):
+    """What torch.onnx, tf2onnx, skl2onnx and others write."""
+
+    name = "ONNX"
+    summary = "an ONNX graph (.onnx), external data beside it; brings its own architecture"
+    suffixes = (".onnx",)
+
+    def recognises(self, file: Peek) -> bool:
+        """Tell from the message's first fields: the version of its form, then another of its fields."""
+        return len(file.head) > 2 and file.head[0] == 0x08 and file.head[1] < 64 and file.head[2] in _TAGS
+
+    def read(self, path: Path, *, trusted: bool = False) -> Contents:  # noqa: ARG002  # nothing in it can run
+        """Return the graph as a module; a graph with a node that is unknown here as a black box in onnxruntime."""
+        file = read(path)
+        batch = file.input.shape[0] if file.input.shape else None
+        assumed = list(file.assumed)
+        reference = None
+        try:
+            reference = Opaque(runner(file), "", batch)
+        except RefusedFileError as error:
+            assumed.append(f"its answers could not be compared with onnxruntime's: {error}")
+        try:
+            network = Program(file)
+            if batch is not None:
+                network.free_batch(batch)
+        except RefusedFileError:
+            raise
+        except Exception as error:
+            if reference is None:
+                raise RefusedFileError(f"model {path}: {_line(error)}; and {assumed[-1]}") from error
+            log.debug("no program", exc_info=True)
+            reason = _line(error) if isinstance(error, UnsupportedError) else f"its graph does not run: {_line(error)}"
+            reference.reason = f"{reason}; it runs in onnxruntime"
+            return Contents(reference, hints=_hints(file), assumed=tuple(assumed))
+        return Contents(network, hints=_hints(file), assumed=tuple(assumed), reference=reference)
+
+
+def _hints(file: OnnxFile) -> dict[str, Any]:
+    """Return what the file declares: the input's shape, channels first, and the classes."""
+    found: dict[str, Any] = {"classes": file.classes} if file.classes else {}
+    shape = file.input.shape[1:] if file.input.shape else ()
+    if not shape or None in shape:
+        return found
+    spec: dict[str, Any] = {"shape": shape}
+    if len(shape) == 3 and shape[2] in _CHANNELS and shape[0] not in _CHANNELS:
+        spec = {"shape": (shape[2], shape[0], shape[1]), "layout": "channels last"}
+    is_picture = len(shape) == 3 and min(sorted(spec["shape"])[1:]) >= _PICTURE
+    return {**found, "input": spec if is_picture else {**spec, "range": None}}
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

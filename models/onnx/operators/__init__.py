@@ -1,0 +1,1 @@
+"""What ONNX's operators compute, in torch: one table, a file a kind of operator."""

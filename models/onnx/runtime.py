@@ -1,0 +1,81 @@
+"""An ONNX file in onnxruntime: what the graph is compared with, and what runs where a node is unknown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import onnxruntime
+import torch
+
+from xai.errors import RefusedFileError
+from xai.models.onnx.reading import OnnxFile
+
+_NUMBERS = {
+    1: np.float32,
+    2: np.uint8,
+    3: np.int8,
+    5: np.int16,
+    6: np.int32,
+    7: np.int64,
+    10: np.float16,
+    11: np.float64,
+}
+_SILENT = 4
+
+
+def runner(file: OnnxFile) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return a function that runs a file in onnxruntime: (batch, ...) -> (batch, outputs), float32.
+
+    Args:
+        file: that was looked into; its external data are taken in, so onnxruntime opens no other file.
+
+    Raises:
+        RefusedFileError: onnxruntime does not take it, or not inputs of that type.
+    """
+    if file.input.dtype not in _NUMBERS:
+        raise RefusedFileError(f"model {file.path}: its input is of data type {file.input.dtype}; expected numbers")
+    dtype = _NUMBERS[file.input.dtype]
+    session = _session(file)
+    sizes = file.input.shape[1:] if file.input.shape else (None,)
+    shape = None if None in sizes else tuple(size or 1 for size in sizes)
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        values = x.detach().cpu().numpy()
+        if shape is not None:
+            if math.prod(x.shape[1:]) != math.prod(shape):
+                raise ValueError(f"the file's input {file.input.name!r} has the shape {shape}")
+            values = values.reshape(len(values), *shape)
+        if np.issubdtype(dtype, np.integer):
+            values = np.rint(values)
+        (scores,) = session.run([file.output.name], {file.input.name: np.ascontiguousarray(values.astype(dtype))})
+        return torch.from_numpy(np.asarray(scores, dtype=np.float32))
+
+    return run
+
+
+def _session(file: OnnxFile) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _SILENT
+    options.intra_op_num_threads = torch.get_num_threads()
+    # Its rewriting folds constants of any size that a hostile file asks for.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return onnxruntime.InferenceSession(_message(file), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no common root
+        raise RefusedFileError(
+            f"model {file.path}: onnxruntime does not take it ({' '.join(str(error).split())[:200]})"
+        ) from error
+
+
+def _message(file: OnnxFile) -> bytes:
+    """Return the model as one message, in which the scores are an output."""
+    graph = file.model.graph
+    if file.output.name not in {value.name for value in graph.output}:
+        graph.output.add().name = file.output.name
+    try:
+        message: bytes = file.model.SerializeToString()
+    except ValueError as error:
+        raise RefusedFileError(f"model {file.path} is larger than 2 GiB, more than onnxruntime takes here") from error
+    return message
