@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 from xai.errors import RefusedFileError
 
@@ -38,20 +42,40 @@ class Peek:
         """
         if not self.head.startswith(b"PK\x03\x04"):
             return frozenset()
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                entries = archive.infolist()
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-            raise RefusedFileError(f"model {self.path} is damaged or cut short: {error}") from error
-        if len(entries) > MAX_ENTRIES:
-            raise RefusedFileError(f"model {self.path} is an archive of {len(entries)} entries; expected fewer")
-        total = sum(entry.file_size for entry in entries)
-        if total > max(SMALL, MAX_RATIO * self.size):
-            raise RefusedFileError(f"model {self.path} would unpack from {self.size} to {total} bytes")
-        names = [entry.filename for entry in entries]
-        if len(set(names)) != len(names):
-            raise RefusedFileError(f"model {self.path} is an archive in which a name stands twice")
+        with opened(self.path, self.size, str(self.path)) as archive:
+            names = archive.namelist()
         return frozenset(name.partition("/")[2] or name for name in names)
+
+
+@contextmanager
+def opened(source: Path | IO[bytes], size: int, what: str) -> Iterator[zipfile.ZipFile]:
+    """Open a zip archive whose directory makes sense; damage that shows while it is read is told as such.
+
+    Args:
+        source: the archive.
+        size: its bytes.
+        what: it is, for messages.
+
+    Raises:
+        RefusedFileError: the archive is damaged, holds a name twice, or unpacks to far more than its size.
+    """
+    try:
+        with zipfile.ZipFile(source) as archive:
+            _check_entries(archive.infolist(), size, what)
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+        raise RefusedFileError(f"model {what} is damaged or cut short: {' '.join(str(error).split())[:200]}") from error
+
+
+def _check_entries(entries: list[zipfile.ZipInfo], size: int, what: str) -> None:
+    if len(entries) > MAX_ENTRIES:
+        raise RefusedFileError(f"model {what} is an archive of {len(entries)} entries; expected fewer")
+    total = sum(entry.file_size for entry in entries)
+    if total > max(SMALL, MAX_RATIO * size):
+        raise RefusedFileError(f"model {what} would unpack from {size} to {total} bytes")
+    names = [entry.filename for entry in entries]
+    if len(set(names)) != len(names):
+        raise RefusedFileError(f"model {what} is an archive in which a name stands twice")
 
 
 def peek(path: Path) -> Peek:
