@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import importlib
 import importlib.util
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from xai.errors import RefusedFileError, UsageError, XaiError, unknown
+from xai.errors import RefusedFileError, UsageError, unknown
+from xai.models.foreign import called, importable
 from xai.models.torchvision_import import curing_torchvision, torchvision_models
 
 
@@ -94,7 +92,7 @@ def _from_torchvision(call: _Call) -> Architecture:
     best = getattr(weights, "DEFAULT", None)
     untrained = call.kwargs.get("weights", "") is None
     kwargs = {key: value for key, value in call.kwargs.items() if key != "weights"}
-    network = _called(
+    network = called(
         lambda: builder(*call.args, weights=None, **_quiet(call.name), **kwargs), f"torchvision:{call.name}"
     )
     if best is None:
@@ -137,7 +135,7 @@ def _from_timm(call: _Call) -> Architecture:
         raise unknown("timm model", call.name, timm.list_models())
     untrained = call.kwargs.get("pretrained", True) is False
     kwargs = {key: value for key, value in call.kwargs.items() if key != "pretrained"}
-    network = _called(lambda: timm.create_model(call.name, *call.args, **kwargs), f"timm:{call.name}")
+    network = called(lambda: timm.create_model(call.name, *call.args, **kwargs), f"timm:{call.name}")
     config = network.pretrained_cfg
 
     def load() -> None:
@@ -160,12 +158,12 @@ def _from_timm(call: _Call) -> Architecture:
 def _from_file(path: Path, call: _Call) -> nn.Module:
     if not path.is_file():
         raise UsageError(f"architecture file {path} does not exist")
-    module = _called(lambda: curing_torchvision(lambda: _imported(path)), str(path))
+    module = called(lambda: curing_torchvision(lambda: _imported(path)), str(path))
     functions = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
     if call.name not in functions:
         raise unknown(f"function in {path}", call.name, functions)
-    with _importable(path.parent):
-        network = _called(lambda: vars(module)[call.name](*call.args, **call.kwargs), f"{path}:{call.name}")
+    with importable(path.parent):
+        network = called(lambda: vars(module)[call.name](*call.args, **call.kwargs), f"{path}:{call.name}")
     if not isinstance(network, nn.Module):
         raise RefusedFileError(f"{path}:{call.name} returned {type(network).__name__}; expected a torch.nn.Module")
     return network
@@ -177,30 +175,6 @@ def _imported(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    with _importable(path.parent):
+    with importable(path.parent):
         spec.loader.exec_module(module)
     return module
-
-
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    """Let the user's file import its neighbours."""
-    entry = str(folder.resolve())
-    sys.path.insert(0, entry)
-    try:
-        yield
-    finally:
-        sys.path.remove(entry)
-
-
-def _called(function: Callable[[], Any], what: str) -> Any:
-    """Call foreign code; its exceptions become one line."""
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # stdout is for data
-            return function()
-    except XaiError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise RefusedFileError(
-            f"{what} failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        ) from error

@@ -129,12 +129,21 @@ def one_line(error: ValidationError) -> str:
     return "; ".join(part.replace("Value error, ", "") for part in parts).replace("\n", " ")
 
 
+class _Plain(yaml.SafeLoader):
+    """Reads plain data; no aliases, by which a short text can stand for one that fills the memory."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not allowed in a card: write the values out")
+        return super().compose_node(parent, index)
+
+
 def read_card(path: Path) -> dict[str, Any]:
     """Return the fields of a card file, checked; raise RefusedFileError if it is not one."""
     text = _read_text(path, "card")
     try:
-        fields = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
+        fields = yaml.load(text, Loader=_Plain)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise RefusedFileError(f"card {path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(fields, dict):
         raise RefusedFileError(f"card {path}: expected fields such as 'input: {{shape: [3, 224, 224]}}'")
@@ -152,7 +161,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
         names = json.loads(text)
     except RecursionError:
         names = None
-    except json.JSONDecodeError:
+    except ValueError:
         names = [line.strip() for line in text.splitlines() if line.strip()]
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise RefusedFileError(f"label file {path}: expected one name a line, or a JSON list of names")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +13,7 @@ from xai.errors import RefusedFileError
 from xai.models.card import Input
 from xai.models.graph import EXAMPLES, Graph
 from xai.models.layout import shape_of
+from xai.models.quiet import quiet
 from xai.models.script import unscripted
 
 MAX_BATCH = 1 << 16
@@ -80,8 +80,7 @@ def trace(network: InputUnits, device: torch.device) -> Graph:
         with evaluating(network):
             network = network.around(unscripted(network.network, example))
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
-    with evaluating(network), torch.random.fork_rng(), torch.enable_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.export warns of its own deprecations
+    with evaluating(network), torch.random.fork_rng(), torch.enable_grad(), quiet():
         program = torch.export.export(network, (example,), dynamic_shapes=({0: batch},), strict=False)
         module = program.run_decompositions({}).module(check_guards=False)
     assert isinstance(module, fx.GraphModule)

@@ -197,11 +197,11 @@ def _model_file(path: Path) -> Path:
 
 
 def _card_beside(path: Path) -> Path | None:
-    own = path.with_suffix(".yaml")
-    if own.is_file():
-        return own
-    shared = path.parent / "model.yaml"
-    return shared if shared.is_file() and len(_model_files(path.parent)) == 1 else None
+    own, shared = path.with_suffix(".yaml"), path.parent / "model.yaml"
+    card = own if own.is_file() else shared if shared.is_file() and len(_model_files(path.parent)) == 1 else None
+    if card is not None and card.resolve().parent not in (path.parent.resolve(), path.resolve().parent):
+        raise RefusedFileError(f"card {card} is a link out of the model's folder; name it with --card if it is meant")
+    return card
 
 
 def _model_files(folder: Path) -> list[Path]:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 import warnings
 from itertools import accumulate
-from typing import Any
 
 import torch
 from torch import fx, nn
 from torch._export.converter import TS2EPConverter, TS2FXGraphConverter, get_block_to_lifted_attrs
-from torch.fx.traceback import preserve_node_meta
 
+from xai.models.program import Program
 from xai.models.stack import Place, module_stacks
 
 Hierarchy = tuple[tuple[str, str], ...]
@@ -42,7 +41,7 @@ def unscripted(script: torch.jit.ScriptModule, example: torch.Tensor) -> nn.Modu
         ).convert()
     _write_module_stacks(program.graph)
     _make_parameters(program, set(converter.name_to_param))
-    return _Program(program)
+    return Program(program)
 
 
 class _WithHierarchy(TS2FXGraphConverter):
@@ -56,18 +55,6 @@ class _WithHierarchy(TS2FXGraphConverter):
         hierarchy = tuple((name, kind) for name, kind in found if name not in ("SELF", "UNKNOWN_INSTANCE"))
         for new in set(self.fx_graph.nodes) - before:
             new.meta["hierarchy"] = hierarchy
-
-
-class _Program(nn.Module):
-    """Runs FX nodes one by one, so that an export keeps what they know of their place."""
-
-    def __init__(self, program: fx.GraphModule) -> None:
-        super().__init__()
-        self.program = program
-
-    def forward(self, x: torch.Tensor) -> Any:
-        with preserve_node_meta():
-            return fx.Interpreter(self.program).run(x)
 
 
 def _make_parameters(program: fx.GraphModule, names: set[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from xai.errors import RefusedFileError
 from xai.models.formats.base import Contents, Format
 from xai.models.onnx.operators.base import UnsupportedError
-from xai.models.onnx.program import Program
+from xai.models.onnx.program import OnnxProgram
 from xai.models.onnx.reading import OnnxFile, read
 from xai.models.onnx.runtime import runner
 from xai.models.opaque import Opaque
@@ -44,7 +44,7 @@ class Onnx(Format):
         except RefusedFileError as error:
             assumed.append(f"its answers could not be compared with onnxruntime's: {error}")
         try:
-            network = Program(file)
+            network = OnnxProgram(file)
             if batch is not None:
                 network.free_batch(batch)
         except RefusedFileError:

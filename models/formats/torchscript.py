@@ -9,7 +9,9 @@ import torch
 
 from xai.errors import RefusedFileError
 from xai.models.formats.base import Contents, Format
-from xai.models.safety import Peek
+from xai.models.pickled import TRUSTED
+from xai.models.safety import Peek, opened, peek
+from xai.models.scripted import check_damage, reaching
 
 
 class TorchScript(Format):
@@ -23,8 +25,16 @@ class TorchScript(Format):
         """Tell from the archive's entries."""
         return "constants.pkl" in file.names and any(name.startswith("code/") for name in file.names)
 
-    def read(self, path: Path, *, trusted: bool = False) -> Contents:  # noqa: ARG002  # it knows no Python
-        """Return the program; it is run by torch's own interpreter, which knows no Python."""
+    def read(self, path: Path, *, trusted: bool = False) -> Contents:
+        """Return the program, its code checked; it is run by torch's own interpreter, which knows no Python."""
+        with opened(path, peek(path).size, str(path)) as archive:
+            check_damage(archive, str(path))
+            reach = reaching(archive)
+        if reach and not trusted:
+            raise RefusedFileError(
+                f"model {path} is a program that reaches beyond itself ({reach}): TorchScript can read or write files "
+                "with it; save the network without it, or open it with --trust-model if you trust whoever made the file"
+            )
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript is; people's files stay
@@ -34,4 +44,4 @@ class TorchScript(Format):
             raise RefusedFileError(
                 f"model {path} is damaged, cut short or made for another build of torch: {reason}"
             ) from error
-        return Contents(script.eval())
+        return Contents(script.eval(), assumed=(TRUSTED,) if reach else ())

@@ -47,7 +47,7 @@ class Step:
     marker: fx.Node
 
 
-class Program(nn.Module):
+class OnnxProgram(nn.Module):
     """Runs an ONNX graph.
 
     Args:

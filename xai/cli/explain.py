@@ -50,6 +50,10 @@ def explain(
         Path | None, typer.Option(help="Card of the model; default <stem>.yaml or model.yaml beside it.")
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="File with the classes' names.")] = None,
+    trust_model: Annotated[
+        bool,
+        typer.Option("--trust-model", help="Let code in the model file run (a whole pickle); only if you trust it."),
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of everything random.")] = 0,
     parameters: Annotated[
@@ -74,7 +78,8 @@ def explain(
 
     settings = read_settings(parameters or [])
     pictures = list(list_pictures(images))  # a wrong path is told before the model is loaded
-    loaded = load(model, arch=arch, card=card, labels=labels, device=resolve_device(device), seed=seed)
+    place = resolve_device(device)
+    loaded = load(model, arch=arch, card=card, labels=labels, device=place, seed=seed, trusted=trust_model)
     plan = plan_explain(loaded, _names(methods), target, layer, settings, _names(measures), top)
     for _ in read_samples(pictures, loaded, masks):
         pass  # a damaged picture is told before anything is computed; keeping them all could fill the memory
@@ -126,6 +131,7 @@ def _command(given: dict[str, Any]) -> str:
     words = []
     for name in ("methods", "measures", "target", "top", "masks", "layer", "arch", "card", "labels"):
         words += [f"--{name}", str(given[name])] if given[name] is not None else []
+    words += ["--trust-model"] if given["trust_model"] else []
     words += ["--device", given["device"], "--seed", str(given["seed"])]
     for line in given["parameters"] or []:
         words += ["--set", line]

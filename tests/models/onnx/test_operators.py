@@ -13,7 +13,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from xai.models.onnx.operators.base import UnsupportedError, table
-from xai.models.onnx.program import Program
+from xai.models.onnx.program import OnnxProgram
 from xai.models.onnx.reading import read
 from xai.models.onnx.runtime import runner
 
@@ -311,7 +311,7 @@ def test_an_operator_gives_what_onnxruntime_gives(tmp_path: Path, one: Case) -> 
     x = torch.from_numpy(r(*one.shape, seed=0))
     if one.positive:
         x = x.abs().clamp(0.01, 0.99) + (1 if one.kind == "Acosh" else 0)
-    found, wanted = Program(file)(x), runner(file)(x)
+    found, wanted = OnnxProgram(file)(x), runner(file)(x)
     assert found.shape == wanted.shape
     torch.testing.assert_close(found, wanted, atol=2e-5, rtol=2e-5)
 
@@ -336,6 +336,6 @@ def test_every_operator_of_the_table_has_a_case() -> None:
     ids=str,
 )
 def test_what_an_operator_cannot_do_is_said_with_its_node(tmp_path: Path, one: Case, reason: str) -> None:
-    program = Program(read(written(one, tmp_path / "one.onnx")))
+    program = OnnxProgram(read(written(one, tmp_path / "one.onnx")))
     with pytest.raises(UnsupportedError, match=f"node 'it' .*{reason}"):
         program(torch.from_numpy(r(*one.shape)))
