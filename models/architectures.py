@@ -18,6 +18,8 @@ from xai.errors import RefusedFileError, UsageError, unknown
 from xai.models.foreign import called, importable
 from xai.models.torchvision_import import curing_torchvision, torchvision_models
 
+LIBRARIES = ("torchvision", "timm")
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -66,7 +68,7 @@ def build(spec: str, seed: int = 0) -> Architecture:
             return _from_timm(call)
         if library.endswith(".py"):
             return Architecture(_from_file(Path(library), call))
-    raise unknown("source of architectures", library, ("torchvision", "timm", "path/to/net.py"))
+    raise unknown("source of architectures", library, (*LIBRARIES, "path/to/net.py"))
 
 
 def _parse(text: str) -> _Call:

@@ -38,6 +38,7 @@ class Found:
         hints: fields that its library declares.
         assumed: what had to be assumed, in words.
         reference: another way to run the same file; the graph is compared with it, and it runs what has no graph.
+        identity: what determines the network, weights included; "" if nothing short of it does.
     """
 
     network: nn.Module
@@ -49,6 +50,7 @@ class Found:
     hints: dict[str, Any] = field(default_factory=dict)
     assumed: list[str] = field(default_factory=list)
     reference: Opaque | None = None
+    identity: str = ""
 
 
 def assemble(found: Found, card: Card, device: torch.device) -> Model:
@@ -56,7 +58,7 @@ def assemble(found: Found, card: Card, device: torch.device) -> Model:
     assert card.input is not None
     _check_finite(found.network, found.source)
     network = InputUnits(found.network, card.input)
-    graph, forward, no_graph = _program(network, device)
+    graph, forward, no_graph = _program(network, device, found.identity)
     if found.reference is not None:
         reference = InputUnits(found.reference, card.input)
         reason = no_graph or _disagreement(forward, reference, card, device)
@@ -81,14 +83,14 @@ def assemble(found: Found, card: Card, device: torch.device) -> Model:
 
 
 def _program(
-    network: InputUnits, device: torch.device
+    network: InputUnits, device: torch.device, identity: str = ""
 ) -> tuple[Graph | None, Callable[[torch.Tensor], torch.Tensor], str]:
     """Return the graph, what to call, and why there is no graph."""
     if isinstance(network.network, Opaque):
         reason = network.network.reason
     else:
         try:
-            graph = trace(network, device)
+            graph = trace(network, device, identity)
         except XaiError:
             raise
         except Exception as error:

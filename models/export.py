@@ -10,6 +10,7 @@ import torch
 from torch import fx, nn
 
 from xai.errors import RefusedFileError
+from xai.models import cache
 from xai.models.card import Input
 from xai.models.graph import EXAMPLES, Graph
 from xai.models.layout import shape_of
@@ -68,13 +69,29 @@ class InputUnits(nn.Module):
         return outputs.float() if isinstance(outputs, torch.Tensor) else outputs
 
 
-def trace(network: InputUnits, device: torch.device) -> Graph:
+def trace(network: InputUnits, device: torch.device, identity: str = "") -> Graph:
     """Export a network to a graph that takes a batch in input units; the network itself stays as it was.
+
+    Args:
+        network: behind its normalisation.
+        device: where the graph runs.
+        identity: what determines the network, weights included; with it the graph is kept for the next time.
 
     Raises:
         RefusedFileError: the network does not return one tensor (batch, outputs).
         Exception: whatever torch.export or the network itself raised: it cannot be exported.
     """
+    name = cache.key(identity, network.spec.model_dump_json()) if identity else ""
+    module = cache.fetch(name) if name else None
+    if module is None:
+        module = _exported(network)
+        if name:
+            cache.keep(name, module)
+    return Graph(_moved(module, device), device)
+
+
+def _exported(network: InputUnits) -> fx.GraphModule:
+    """Return the functional graph with tensors of its own."""
     example = torch.full((EXAMPLES, *network.spec.shape), 0.5)
     if isinstance(network.network, torch.jit.ScriptModule):
         with evaluating(network):
@@ -87,7 +104,7 @@ def trace(network: InputUnits, device: torch.device) -> Graph:
     _drop_mutations(module)
     _own_tensors(module)
     _check_output(module)
-    return Graph(_moved(module, device), device)
+    return module
 
 
 def _drop_mutations(module: fx.GraphModule) -> None:

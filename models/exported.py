@@ -229,7 +229,7 @@ class _Builder:
         """Add a call."""
         if node.target in _ASSERTIONS:
             return
-        target = _resolved(node.target)
+        target = resolved(node.target)
         given = [(each.name, self.value(each.arg)) for each in node.inputs]
         if isinstance(target, torch._ops.OpOverload):
             args, kwargs = _bound(target, dict(given))
@@ -327,7 +327,7 @@ _VALUES: dict[str, Callable[[_Builder, Any], Any]] = {
 }
 
 
-def _resolved(target: str) -> Any:
+def resolved(target: str) -> Any:
     """Return the operator of that name; raise ExportError if it is not on the list."""
     if target in _SYMBOLIC:
         return _SYMBOLIC[target]

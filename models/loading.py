@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from pydantic import ValidationError
 from torch import nn
 
 from xai.errors import RefusedFileError, UsageError, unknown
-from xai.models.architectures import Architecture, build
+from xai.models.architectures import LIBRARIES, Architecture, build
 from xai.models.assembly import Found, assemble
+from xai.models.cache import digest_of
 from xai.models.card import Card, one_line, read_card, read_labels
 from xai.models.example import Example, example_input
 from xai.models.formats.base import Contents, StateDict, formats
@@ -125,7 +127,23 @@ def _from_library(source: str, seed: int) -> Found:
                 f"--arch '{source}', or ask for random weights: '{_untrained(source)}'"
             ) from error
     hints = {**_hints(architecture), "name": source}
-    return Found(architecture.network, "library", source, hints=hints, assumed=assumed, architecture=source)
+    return Found(
+        architecture.network,
+        "library",
+        source,
+        hints=hints,
+        assumed=assumed,
+        architecture=source,
+        identity=_identity(source, architecture.network),
+    )
+
+
+def _identity(spec: str, network: nn.Module) -> str:
+    """Return what determines a network of a library: its version and every tensor; "" for a user's own code."""
+    library = spec.partition(":")[0]
+    if library not in LIBRARIES:
+        return ""
+    return f"{spec} {version(library)} {digest_of(network.state_dict())}"
 
 
 def _untrained(source: str) -> str:
@@ -138,6 +156,7 @@ def _from_file(path: Path, source: str, arch: str | None, seed: int, trusted: bo
     beside = _card_beside(path)
     card = read_card(beside) if beside else {}
     spec = arch or card.get("architecture")
+    digest = sha256(path)
     if content.network is not None:
         if arch is not None:
             raise UsageError(f"an architecture was given ({arch}), and a {format_name} file brings its own")
@@ -145,11 +164,12 @@ def _from_file(path: Path, source: str, arch: str | None, seed: int, trusted: bo
             content.network,
             format_name,
             source,
-            sha256(path),
+            digest,
             card=card,
             hints={"name": storable(path.stem), **content.hints},
             assumed=list(content.assumed),
             reference=content.reference,
+            identity=f"{format_name} {digest}" if content.whole and not trusted else "",
         )
     if spec is None:
         first = ", ".join(list(content.tensors)[:3])
@@ -164,11 +184,12 @@ def _from_file(path: Path, source: str, arch: str | None, seed: int, trusted: bo
         architecture.network,
         format_name,
         source,
-        sha256(path),
+        digest,
         architecture=spec,
         card=card,
         hints=hints,
         assumed=[*content.assumed, *widened],
+        identity=_identity(spec, architecture.network),
     )
 
 

@@ -59,6 +59,12 @@ def noise() -> torch.Tensor:
     return torch.rand((3, 16, 16), generator=torch.Generator().manual_seed(7))
 
 
+@pytest.fixture(autouse=True)
+def _no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trace every network: a graph that an earlier version kept would hide a bug."""
+    monkeypatch.setenv("XAI_CACHE_DIR", "off")
+
+
 @pytest.fixture
 def png(tmp_path: Path) -> Path:
     path = tmp_path / "picture.png"

@@ -28,6 +28,7 @@ class Contents:
         hints: fields of a card that the file itself declares: {"input": {"shape": (3, 224, 224)}, "classes": ...}.
         assumed: what had to be assumed in reading it, in words.
         reference: another way to run the same file, which the network is compared with.
+        whole: whether the file's bytes alone determine the network: no other file, no code.
     """
 
     network: nn.Module | None = None
@@ -35,6 +36,7 @@ class Contents:
     hints: dict[str, Any] = field(default_factory=dict)
     assumed: tuple[str, ...] = ()
     reference: Opaque | None = None
+    whole: bool = True
 
 
 class Format(ABC):

@@ -56,7 +56,9 @@ class Onnx(Format):
             reason = _line(error) if isinstance(error, UnsupportedError) else f"its graph does not run: {_line(error)}"
             reference.reason = f"{reason}; it runs in onnxruntime"
             return Contents(reference, hints=_hints(file), assumed=tuple(assumed))
-        return Contents(network, hints=_hints(file), assumed=tuple(assumed), reference=reference)
+        return Contents(
+            network, hints=_hints(file), assumed=tuple(assumed), reference=reference, whole=not file.external
+        )
 
 
 def _hints(file: OnnxFile) -> dict[str, Any]:

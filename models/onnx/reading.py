@@ -47,6 +47,7 @@ class OnnxFile:
         output: the one that is taken for its scores.
         classes: names of classes that the file itself gives.
         assumed: what had to be assumed, in words.
+        external: whether numbers were read from another file.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class OnnxFile:
     output: Port
     classes: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
+    external: bool = False
 
 
 def read(path: Path) -> OnnxFile:
@@ -75,7 +77,8 @@ def read(path: Path) -> OnnxFile:
         raise RefusedFileError(f"model {path} is damaged or no ONNX model: it has no nodes or no operator set")
     if model.functions:
         model = _inlined(model, path)
-    for tensor in _tensors(model.graph):
+    outside = [tensor for tensor in _tensors(model.graph) if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    for tensor in outside:
         _take_in(tensor, path)
     constants = {tensor.name: array(tensor, path) for tensor in model.graph.initializer}
     output, classes, assumed = _output(model.graph, path)
@@ -88,6 +91,7 @@ def read(path: Path) -> OnnxFile:
         output,
         classes,
         assumed,
+        bool(outside),
     )
 
 
@@ -114,8 +118,6 @@ def _tensors(graph: onnx.GraphProto, depth: int = 0) -> Iterable[onnx.TensorProt
 
 def _take_in(tensor: onnx.TensorProto, path: Path) -> None:
     """Read a tensor's external data, which must lie in the model's own folder."""
-    if tensor.data_location != onnx.TensorProto.EXTERNAL:
-        return
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
     folder = path.parent.resolve()
