@@ -19,10 +19,10 @@ from xai.models.assembly import Found, assemble
 from xai.models.cache import digest_of
 from xai.models.card import Card, one_line, read_card, read_labels
 from xai.models.example import Example, example_input
-from xai.models.formats.base import Contents, StateDict, formats
+from xai.models.formats.base import StateDict, formats, read_file
 from xai.models.model import Model
 from xai.models.opaque import opaque
-from xai.models.safety import looks_like, peek, sha256
+from xai.models.safety import sha256
 from xai.models.samples import sample_names
 from xai.text import storable
 
@@ -108,7 +108,7 @@ def _sample(source: str) -> Found:
     folder = Path(str(module.__file__)).parent
     path = folder / "model.safetensors"
     network: nn.Module = module.make()
-    _fill(network, _read(path)[0].tensors, source)
+    _fill(network, read_file(path)[0].tensors, source)
     return Found(network, "safetensors", source, sha256(path), card=read_card(folder / "model.yaml"))
 
 
@@ -152,7 +152,7 @@ def _untrained(source: str) -> str:
 
 
 def _from_file(path: Path, source: str, arch: str | None, seed: int, trusted: bool) -> Found:
-    content, format_name = _read(path, trusted)
+    content, format_name = read_file(path, trusted)
     beside = _card_beside(path)
     card = read_card(beside) if beside else {}
     spec = arch or card.get("architecture")
@@ -228,17 +228,6 @@ def _card_beside(path: Path) -> Path | None:
 def _model_files(folder: Path) -> list[Path]:
     known = {suffix for format_class in formats.all().values() for suffix in format_class.suffixes}
     return [file for file in sorted(folder.iterdir()) if file.is_file() and file.suffix.lower() in known]
-
-
-def _read(path: Path, trusted: bool = False) -> tuple[Contents, str]:
-    """Read a model file by what its bytes say."""
-    file = peek(path)
-    for format_class in formats.all().values():
-        reader = format_class()
-        if reader.recognises(file):
-            return reader.read(path, trusted=trusted), reader.name
-    kinds = ", ".join(formats.all())
-    raise RefusedFileError(f"model {path} is {looks_like(file)}; expected one of: {kinds}")
 
 
 def _fill(network: nn.Module, content: StateDict, spec: str) -> list[str]:

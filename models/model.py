@@ -110,11 +110,11 @@ class Model:
     @cached_property
     def spatial_layer(self) -> Layer:
         """The last layer with rows and columns; raises NotApplicableError if there is none."""
-        return last_spatial_layer(self._graph(), self.input.shape)
+        return last_spatial_layer(self.needed_graph(), self.input.shape)
 
     def layer(self, name: str) -> Layer:
         """Return a layer by name; raise UsageError with near matches."""
-        return self._graph().layer(name)
+        return self.needed_graph().layer(name)
 
     def tap(self, x: torch.Tensor, layer: Layer) -> Activation:
         """Run x (batch, channels, height, width) and return the layer's value with the outputs that follow from it.
@@ -128,7 +128,7 @@ class Model:
             return kept[0]
 
         with torch.enable_grad():
-            outputs = self._graph().run(x, {layer.name: keep})
+            outputs = self.needed_graph().run(x, {layer.name: keep})
         return Activation(kept[0], outputs, layer)
 
     def activation(self, x: torch.Tensor, layer: Layer) -> torch.Tensor:
@@ -139,10 +139,11 @@ class Model:
             kept.append(value.clone())
             return value
 
-        self._graph().run(x, {layer.name: keep})
+        self.needed_graph().run(x, {layer.name: keep})
         return kept[0]
 
-    def _graph(self) -> Graph:
+    def needed_graph(self) -> Graph:
+        """Return the graph; raise NotApplicableError, with the reason, if the model is a black box."""
         if self.graph is None:
             raise NotApplicableError(f"the model is a black box: {self.no_graph}")
         return self.graph

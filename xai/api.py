@@ -15,6 +15,7 @@ from xai.models.images import ImageLike
 from xai.models.loading import Source
 from xai.models.loading import load as load_model
 from xai.models.model import Model
+from xai.models.writing import write
 from xai.reports.run import Run
 from xai.runtime import Progress, Runtime, resolve_device, silent
 
@@ -123,6 +124,20 @@ def explain(
     )
     samples = read_samples(image, model, masks)
     return run_explain(model, samples, plan, runtime=runtime, command=call, notes=left_out(image))
+
+
+def export(model: Model, path: str | Path, *, overwrite: bool = False) -> float:
+    """Write a model as .onnx or .pt2 with a card beside it; see xai.models.writing.write.
+
+    Args:
+        model: from `load`; a black box has no graph to write.
+        path: where to; the suffix says which format. The file takes input units, mean and std are inside.
+        overwrite: whether files that are there are replaced.
+
+    Returns:
+        The largest difference of the file's outputs from the model's, as a share of the largest output.
+    """
+    return write(model, Path(path), overwrite=overwrite)
 
 
 def _names(given: str | Iterable[str] | None) -> list[str] | None:

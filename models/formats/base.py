@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from xai.errors import RefusedFileError
 from xai.models.opaque import Opaque
-from xai.models.safety import Peek
+from xai.models.safety import Peek, looks_like, peek
 from xai.registry import Family
 
 StateDict = Mapping[str, torch.Tensor]
@@ -64,3 +65,18 @@ class Format(ABC):
 
 
 formats: Family[Format] = Family("format", "xai.models.formats", Format, key=lambda leaf: leaf.name)  # type: ignore[type-abstract]  # a family is of subclasses of its abstract base
+
+
+def read_file(path: Path, trusted: bool = False) -> tuple[Contents, str]:
+    """Read a model file by what its bytes say; return what it holds and the format's name.
+
+    Raises:
+        RefusedFileError: it is of no format, damaged, unsafe, or not what it seems.
+    """
+    file = peek(path)
+    for format_class in formats.all().values():
+        reader = format_class()
+        if reader.recognises(file):
+            return reader.read(path, trusted=trusted), reader.name
+    kinds = ", ".join(formats.all())
+    raise RefusedFileError(f"model {path} is {looks_like(file)}; expected one of: {kinds}")

@@ -1,0 +1,102 @@
+"""Models as files for other tools: the same answers, layers and card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from tests.networks import Small, seeded
+from xai.api import explain, export, load
+from xai.errors import AnalysisError, NotApplicableError, UsageError
+from xai.models import writing
+from xai.models.model import Model
+
+
+def small(**declared: object) -> Model:
+    fields = {"mean": (0.4, 0.5, 0.6), "std": 0.25, "classes": tuple("abcd"), "name": "net"} | declared
+    return load(seeded(Small), shape=(3, 16, 16), **fields)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+def test_a_written_model_is_the_same_in_input_units(tmp_path: Path, suffix: str) -> None:
+    model = small()
+    assert export(model, tmp_path / f"net{suffix}") < 1e-5
+    again = load(tmp_path / f"net{suffix}")
+    assert again.classes == model.classes
+    assert again.name == "net"
+    assert (again.input.mean, again.input.std) == ((0.0,), (1.0,))
+    x = torch.rand(5, 3, 16, 16)
+    torch.testing.assert_close(again(x), model(x), atol=1e-5, rtol=1e-5)
+    one, two = (explain(each, x[0], methods="gradcam", measures="none", target=1)["gradcam"] for each in (model, again))
+    np.testing.assert_allclose(one.map, two.map, atol=1e-4)
+    folded = {"stem"} if suffix == ".onnx" else set()  # the exporter puts it into the norm behind it
+    assert {"stem", "again", "norm", "head"} - folded <= set(again.graph.layers)
+
+
+def test_onnxruntime_alone_gives_the_same(tmp_path: Path) -> None:
+    model = small()
+    export(model, tmp_path / "net.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+    for batch in (1, 4):
+        x = torch.rand(batch, 3, 16, 16)
+        (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+        np.testing.assert_allclose(found, model(x).numpy(), atol=1e-5)
+
+
+def test_channels_last_is_inside_the_file(tmp_path: Path) -> None:
+    class Last(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = seeded(Small)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.network(x.permute(0, 3, 1, 2))
+
+    model = load(Last(), shape=(3, 16, 16), layout="channels last")
+    export(model, tmp_path / "net.pt2")
+    again = load(tmp_path / "net.pt2")
+    assert again.input.layout == "channels first"
+    x = torch.rand(2, 3, 16, 16)
+    torch.testing.assert_close(again(x), model(x), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["net.h5", "net", "no/such/net.onnx"])
+def test_where_nothing_can_be_written_is_told(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=r"expected a name that ends in|does not exist"):
+        export(small(), tmp_path / name)
+
+
+def test_a_file_that_is_there_is_not_replaced_unasked(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_text("mine")
+    with pytest.raises(UsageError, match="exists"):
+        export(small(), tmp_path / "net.onnx")
+    assert (tmp_path / "net.onnx").read_text() == "mine"
+    (tmp_path / "other.yaml").write_text("mine")
+    with pytest.raises(UsageError, match=r"other\.yaml exists"):
+        export(small(), tmp_path / "other.onnx")
+    export(small(), tmp_path / "net.onnx", overwrite=True)
+    assert load(tmp_path / "net.onnx").classes == tuple("abcd")
+
+
+def test_a_black_box_cannot_be_written(tmp_path: Path) -> None:
+    model = load(lambda x: x.flatten(1)[:, :3], shape=(3, 8, 8))
+    with pytest.raises(NotApplicableError, match="black box"):
+        export(model, tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(program: object, path: Path) -> Callable[[torch.Tensor], torch.Tensor]:
+        path.write_text("wrong")
+        return lambda x: torch.zeros(len(x), 4) + 7
+
+    monkeypatch.setitem(writing._WRITERS, ".onnx", wrong)
+    with pytest.raises(AnalysisError, match="differs from the model by"):
+        export(small(), tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
