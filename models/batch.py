@@ -26,8 +26,8 @@ aten = torch.ops.aten
 
 CHECKS = 3  # random inputs on which the freed graph must agree
 TOLERANCE = 1e-5
-_VIEWS = (aten.view.default, aten.reshape.default, aten._unsafe_view.default, aten.view_copy.default)
-_EXPANSIONS = (aten.expand.default, aten.expand_copy.default, aten.broadcast_to.default)
+_VIEWS = (aten.view.default, aten.reshape.default, aten._unsafe_view.default, aten.view_copy.default, torch.reshape)
+_EXPANSIONS = (aten.expand.default, aten.expand_copy.default, aten.broadcast_to.default, torch.broadcast_to)
 _NEW = (aten.new_zeros.default, aten.new_ones.default, aten.new_full.default, aten.new_empty.default)
 _MADE = (aten.zeros.default, aten.ones.default, aten.full.default, aten.empty.memory_format)
 

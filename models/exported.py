@@ -192,6 +192,11 @@ def network(program: ExportedProgram, tensors: Mapping[str, torch.Tensor]) -> Pr
     return Program(fx.GraphModule(builder.root, builder.graph))
 
 
+def is_quantised(program: Program) -> bool:
+    """Say whether a network rounds its values to whole numbers."""
+    return any(str(node.target).startswith("quantized_decomposed.quantize") for node in program.program.graph.nodes)
+
+
 def _input(spec: Mapping[str, Mapping[str, Any]]) -> tuple[str, str, str]:
     """Return an input's kind, the name of its value in the graph, and its name in the source; "" for none."""
     ((kind, content),) = spec.items()

@@ -64,11 +64,25 @@ def reaching(archive: zipfile.ZipFile) -> str:
     return ""
 
 
+def without_remarks(archive: zipfile.ZipFile) -> io.BytesIO:
+    """Return a copy of a TorchScript archive that holds what was checked, without the places in someone's source.
+
+    torch looks those up whenever it writes a node down, and trusts them to lie within the source.
+    """
+    copy = io.BytesIO()
+    with zipfile.ZipFile(copy, "w") as written:
+        for entry in archive.infolist():
+            if not entry.filename.lower().endswith(".debug_pkl"):
+                written.writestr(entry.filename, archive.read(entry))
+    copy.seek(0)
+    return copy
+
+
 def _texts(archive: zipfile.ZipFile, what: str) -> Iterator[tuple[str, bytes]]:
     """Yield the entries that torch compiles or unpickles, by name in small letters: torch does not tell them apart."""
     for entry in archive.infolist():
         name = entry.filename.lower()
-        if name.endswith((".py", ".pkl", ".debug_pkl")):
+        if name.endswith((".py", ".pkl")):
             if entry.file_size > MAX_CODE:
                 raise RefusedFileError(f"model {what} has {entry.file_size} bytes of code; expected at most {MAX_CODE}")
             yield name, archive.read(entry)

@@ -9,6 +9,7 @@ import pickle
 import sys
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from torch import nn
 
 from xai.errors import RefusedFileError
 from xai.models.batch import CHECKS, freed, mixes
-from xai.models.card import one_line
-from xai.models.exported import DTYPES, ExportedProgram, ExportError, TensorMeta, network
+from xai.models.card import MAX_NUMBERS, one_line
+from xai.models.exported import DTYPES, ExportedProgram, ExportError, TensorMeta, is_quantised, network
 from xai.models.formats.base import Contents, Format
 from xai.models.opaque import Opaque
 from xai.models.program import Program, Unchanged
@@ -113,30 +114,40 @@ def _contents(archive: _Archive) -> Contents:
     held = _held(program.tensors, tensors)
     meta = program.input
     shape = tuple(size.example for size in meta.sizes)
-    if not DTYPES[meta.dtype].is_floating_point or len(shape) < 2:
+    if not DTYPES[meta.dtype].is_floating_point or len(shape) < 2 or not 0 < math.prod(shape) <= MAX_NUMBERS:
         raise ExportError(f"its input is {DTYPES[meta.dtype]} of shape {shape}; expected a batch of decimal numbers")
-    made = network(program, held)
-    if meta.sizes[0].as_int is None:
-        return Contents(made, hints={"input": {"shape": shape[1:]}})
-    return _of_fixed_batch(made, shape, DTYPES[meta.dtype])
+    content = _opened(network(program, held), meta.sizes[0].as_int, shape[1:], DTYPES[meta.dtype])
+    open_sizes = any(size.as_int is None for size in meta.sizes[1:])
+    note = (f"the export takes inputs of several sizes: that of its example, {shape[1:]}, is taken",) * open_sizes
+    return replace(content, hints={"input": {"shape": shape[1:]}}, assumed=(*content.assumed, *note))
 
 
-def _of_fixed_batch(made: Program, shape: tuple[int, ...], dtype: torch.dtype) -> Contents:
-    """Free the batch that the exporter fixed, or run what takes one batch only as a black box."""
-    batch, hints = shape[0], {"input": {"shape": shape[1:]}}
-    free = freed(made.program, shape[1:], batch, dtype)
-    if free is not None:
+def _opened(made: Program, batch: int | None, shape: tuple[int, ...], dtype: torch.dtype) -> Contents:
+    """Return the network for any batch, or as a black box where its batch cannot be freed or it has no gradient."""
+    note: tuple[str, ...] = ()
+    if batch is not None:
+        free = freed(made.program, shape, batch, dtype)
+        if free is None:
+            return _of_fixed_batch(made, batch, shape, dtype)
         note = (
-            f"the export's batch was fixed at {batch}: it has been freed, and gives the same on {CHECKS} random inputs"
+            f"the export's batch was fixed at {batch}: it has been freed, and gives the same on {CHECKS} random inputs",
         )
-        return Contents(Program(free), hints=hints, assumed=(note,))
-    if mixes(made, shape[1:], batch, dtype):
+        made = Program(free)
+    if is_quantised(made):
+        reason = "the network is quantised: it rounds its values to whole numbers, and rounding has no gradient"
+        return Contents(Opaque(Unchanged(made), reason), assumed=note)
+    return Contents(made, assumed=note)
+
+
+def _of_fixed_batch(made: Program, batch: int, shape: tuple[int, ...], dtype: torch.dtype) -> Contents:
+    """Run what takes one batch only as a black box."""
+    if mixes(made, shape, batch, dtype):
         raise ExportError("its answer to an input depends on the other inputs of the batch")
     reason = (
         f"the export fixes the batch at {batch} and it cannot be freed; export again with "
         "dynamic_shapes=({0: torch.export.Dim('batch')},)"
     )
-    return Contents(Opaque(Unchanged(made), reason, batch=batch), hints=hints, assumed=(reason,))
+    return Contents(Opaque(Unchanged(made), reason, batch=batch), assumed=(reason,))
 
 
 def _check_kind(archive: _Archive) -> None:

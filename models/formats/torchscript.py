@@ -11,7 +11,7 @@ from xai.errors import RefusedFileError
 from xai.models.formats.base import Contents, Format
 from xai.models.pickled import TRUSTED
 from xai.models.safety import Peek, opened, peek
-from xai.models.scripted import check_damage, reaching
+from xai.models.scripted import check_damage, reaching, without_remarks
 
 
 class TorchScript(Format):
@@ -30,6 +30,7 @@ class TorchScript(Format):
         with opened(path, peek(path).size, str(path)) as archive:
             check_damage(archive, str(path))
             reach = reaching(archive)
+            checked = without_remarks(archive)
         if reach and not trusted:
             raise RefusedFileError(
                 f"model {path} is a program that reaches beyond itself ({reach}): TorchScript can read or write files "
@@ -38,8 +39,8 @@ class TorchScript(Format):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript is; people's files stay
-                script: torch.jit.ScriptModule = torch.jit.load(str(path), map_location="cpu")
-        except (RuntimeError, ValueError, OSError) as error:
+                script: torch.jit.ScriptModule = torch.jit.load(checked, map_location="cpu")
+        except Exception as error:  # torch's reader raises whatever damaged bytes lead it to
             reason = " ".join(str(error).split())[:200]
             raise RefusedFileError(
                 f"model {path} is damaged, cut short or made for another build of torch: {reason}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import warnings
@@ -195,6 +196,44 @@ def test_a_batch_that_cannot_be_freed_runs_cut_and_padded_and_says_so(tmp_path: 
         assert [run[name].record.status for name in ("gradcam", "occlusion")] == ["skipped", "ok"]
 
 
+class Quantised(nn.Module):
+    """What quantisation to 8 bits makes of a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        importlib.import_module("torch.ao.quantization.fx._decomposed")  # registers the operators
+        scale = (0.05, 3, -128, 127, torch.int8)
+        x = torch.ops.quantized_decomposed.quantize_per_tensor(self.conv(x), *scale)
+        return torch.ops.quantized_decomposed.dequantize_per_tensor(x, *scale).mean((2, 3))
+
+
+@pytest.mark.parametrize("batch", [None, 1])
+def test_a_quantised_network_runs_and_says_that_it_has_no_gradient(tmp_path: Path, batch: int | None) -> None:
+    network = seeded(Quantised)
+    x = torch.rand(3, 3, 16, 16)
+    model = load(export(network, tmp_path / "net.pt2", batch))
+    torch.testing.assert_close(model(x), network(x))
+    assert model.no_graph.startswith("the network is quantised")
+    run = explain(model, x[0], methods=["gradcam", "occlusion"], measures="none")
+    assert [run[name].record.status for name in ("gradcam", "occlusion")] == ["skipped", "ok"]
+
+
+def test_an_export_for_inputs_of_several_sizes_is_read_for_that_of_its_example(tmp_path: Path) -> None:
+    network = seeded(Small)
+    sizes = {0: DIM, 2: torch.export.Dim("height", min=4), 3: torch.export.Dim("width", min=4)}
+    program = torch.export.export(network, (torch.rand(2, 3, 16, 20),), dynamic_shapes=(sizes,))
+    torch.export.save(program, tmp_path / "net.pt2")
+    model = load(tmp_path / "net.pt2")
+    assert model.input.shape == (3, 16, 20)
+    assert "the export takes inputs of several sizes: that of its example, (3, 16, 20), is taken" in model.assumed
+    for shape in ((3, 16, 20), (3, 9, 12)):
+        x = torch.rand(3, *shape)
+        torch.testing.assert_close(load(tmp_path / "net.pt2", shape=shape)(x), network(x), atol=1e-5, rtol=0)
+
+
 class Mixing(nn.Module):
     """Compares the inputs of a batch with each other."""
 
@@ -285,6 +324,7 @@ class Quiet(nn.Module):
 @pytest.mark.parametrize(
     ("network", "example", "words"),
     [
+        (Small().eval(), (torch.rand(0, 3, 16, 16),), "expected a batch of decimal numbers"),
         (Two(), (torch.rand(2, 3), torch.rand(2, 3)), r"takes 2 inputs \(x, y\); expected one tensor"),
         (Words(), (torch.zeros(2, 4, dtype=torch.long),), "its input is torch.int64 of shape"),
         (Tuple(), (torch.rand(1, 3, 12, 10),), "the network returns 2 values"),
