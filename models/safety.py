@@ -13,6 +13,7 @@ from xai.errors import RefusedFileError
 MAX_ENTRIES = 200_000
 MAX_RATIO = 100  # a zip that unpacks to more than this many times its size is a bomb; weights hardly compress
 SMALL = 100 * 2**20
+HEAD = 132  # DICOM names itself in bytes 128 to 132
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,13 @@ class Peek:
         path: the file.
         head: its first bytes.
         size: bytes.
+        noun: what the file is to the user.
     """
 
     path: Path
     head: bytes
     size: int
+    noun: str = "model"
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -42,29 +45,29 @@ class Peek:
             with zipfile.ZipFile(self.path) as archive:
                 entries = archive.infolist()
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-            raise RefusedFileError(f"model {self.path} is damaged or cut short: {error}") from error
+            raise RefusedFileError(f"{self.noun} {self.path} is damaged or cut short: {error}") from error
         if len(entries) > MAX_ENTRIES:
-            raise RefusedFileError(f"model {self.path} is an archive of {len(entries)} entries; expected fewer")
+            raise RefusedFileError(f"{self.noun} {self.path} is an archive of {len(entries)} entries; expected fewer")
         total = sum(entry.file_size for entry in entries)
         if total > max(SMALL, MAX_RATIO * self.size):
-            raise RefusedFileError(f"model {self.path} would unpack from {self.size} to {total} bytes")
+            raise RefusedFileError(f"{self.noun} {self.path} would unpack from {self.size} to {total} bytes")
         names = [entry.filename for entry in entries]
         if len(set(names)) != len(names):
-            raise RefusedFileError(f"model {self.path} is an archive in which a name stands twice")
+            raise RefusedFileError(f"{self.noun} {self.path} is an archive in which a name stands twice")
         return frozenset(name.partition("/")[2] or name for name in names)
 
 
-def peek(path: Path) -> Peek:
-    """Return the first bytes of a model file; raise RefusedFileError if it is empty or cannot be read."""
+def peek(path: Path, noun: str = "model") -> Peek:
+    """Return the first bytes of a file; raise RefusedFileError if it is empty or cannot be read."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            head = file.read(64)
+            head = file.read(HEAD)
     except OSError as error:
-        raise RefusedFileError(f"model {path} cannot be read: {error.strerror or error}") from error
+        raise RefusedFileError(f"{noun} {path} cannot be read: {error.strerror or error}") from error
     if size == 0:
-        raise RefusedFileError(f"model {path} is empty")
-    return Peek(path, head, size)
+        raise RefusedFileError(f"{noun} {path} is empty")
+    return Peek(path, head, size, noun)
 
 
 def looks_like(file: Peek) -> str:
