@@ -56,11 +56,13 @@ class Peek:
         path: the file.
         head: its first bytes.
         size: bytes.
+        noun: what the file is to the user.
     """
 
     path: Path
     head: bytes
     size: int
+    noun: str = "model"
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -71,7 +73,7 @@ class Peek:
         """
         if not self.head.startswith(b"PK\x03\x04"):
             return frozenset()
-        with opened(self.path, self.size, str(self.path)) as archive:
+        with opened(self.path, self.size, f"{self.noun} {self.path}") as archive:
             names = archive.namelist()
         return frozenset(name.partition("/")[2] or name for name in names)
 
@@ -94,7 +96,7 @@ def opened(source: Path | IO[bytes], size: int, what: str) -> Iterator[zipfile.Z
             _check_entries(archive.infolist(), size, what)
             yield archive
     except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise RefusedFileError(f"model {what} is damaged or cut short: {' '.join(str(error).split())[:200]}") from error
+        raise RefusedFileError(f"{what} is damaged or cut short: {' '.join(str(error).split())[:200]}") from error
 
 
 def _check_end(archive: zipfile.ZipFile, what: str) -> None:
@@ -112,34 +114,34 @@ def _check_end(archive: zipfile.ZipFile, what: str) -> None:
         followed = int.from_bytes(end[64:72], "little") == size - _END and end[:4] == b"PK\x06\x06"
         pointed = int.from_bytes(end[48:56], "little") if followed else -1
     if end[-22:-18] != b"PK\x05\x06" or pointed != archive.start_dir:
-        raise RefusedFileError(f"model {what} is an archive that different programs would read differently")
+        raise RefusedFileError(f"{what} is an archive that different programs would read differently")
 
 
 def _check_entries(entries: list[zipfile.ZipInfo], size: int, what: str) -> None:
     if len(entries) > MAX_ENTRIES:
-        raise RefusedFileError(f"model {what} is an archive of {len(entries)} entries; expected fewer")
+        raise RefusedFileError(f"{what} is an archive of {len(entries)} entries; expected fewer")
     total = sum(entry.file_size for entry in entries)
     if total > max(SMALL, MAX_RATIO * size):
-        raise RefusedFileError(f"model {what} would unpack from {size} to {total} bytes")
+        raise RefusedFileError(f"{what} would unpack from {size} to {total} bytes")
     names = [entry.filename for entry in entries]
     if len(set(names)) != len(names):
-        raise RefusedFileError(f"model {what} is an archive in which a name stands twice")
+        raise RefusedFileError(f"{what} is an archive in which a name stands twice")
     outside = next((name for name in names if name.startswith("/") or ".." in name.replace("\\", "/").split("/")), None)
     if outside is not None:
-        raise RefusedFileError(f"model {what} is an archive that names a place outside itself ({outside[:60]!r})")
+        raise RefusedFileError(f"{what} is an archive that names a place outside itself ({outside[:60]!r})")
 
 
-def peek(path: Path) -> Peek:
-    """Return the first bytes of a model file; raise RefusedFileError if it is empty or cannot be read."""
+def peek(path: Path, noun: str = "model") -> Peek:
+    """Return the first bytes of a file; raise RefusedFileError if it is empty or cannot be read."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
             head = file.read(512)
     except OSError as error:
-        raise RefusedFileError(f"model {path} cannot be read: {error.strerror or error}") from error
+        raise RefusedFileError(f"{noun} {path} cannot be read: {error.strerror or error}") from error
     if size == 0:
-        raise RefusedFileError(f"model {path} is empty")
-    return Peek(path, head, size)
+        raise RefusedFileError(f"{noun} {path} is empty")
+    return Peek(path, head, size, noun)
 
 
 def looks_like(file: Peek) -> str:

@@ -88,8 +88,8 @@ def explain(
 
     Args:
         model: from `load`.
-        image: a path, a folder, a PIL picture, an array of bytes (height, width[, 3]), a tensor (channels, height,
-            width) in input units, or several of these.
+        image: a path, a folder, a PIL picture, an array of bytes (height, width[, channels]), a tensor (channels,
+            height, width) in input units, or several of these.
         methods: names (see `xai methods`), or "all"; default the quick ones.
         measures: names of what judges the maps, "all" or "none"; default the quick ones.
         target: a class's name or index; default the predicted one.

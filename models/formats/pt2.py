@@ -45,7 +45,7 @@ class TorchExport(Format):
 
     def read(self, path: Path, *, trusted: bool = False) -> Contents:  # noqa: ARG002  # nothing in it needs to run
         """Return the network that the graph describes; every operator of it is on a list."""
-        with opened(path, peek(path).size, str(path)) as zipped:
+        with opened(path, peek(path).size, f"model {path}") as zipped:
             try:
                 return _contents(_Archive(zipped))
             except ExportError as error:
@@ -192,7 +192,7 @@ def _unpickled(content: bytearray, entry: str) -> dict[str, torch.Tensor]:
     """Return tensors by name, by torch's reader that runs no code, and by no other."""
     if not content:
         return {}
-    with opened(io.BytesIO(content), len(content), entry):
+    with opened(io.BytesIO(content), len(content), f"model {entry}"):
         try:
             tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:

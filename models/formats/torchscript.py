@@ -27,7 +27,7 @@ class TorchScript(Format):
 
     def read(self, path: Path, *, trusted: bool = False) -> Contents:
         """Return the program, its code checked; it is run by torch's own interpreter, which knows no Python."""
-        with opened(path, peek(path).size, str(path)) as archive:
+        with opened(path, peek(path).size, f"model {path}") as archive:
             check_damage(archive, str(path))
             reach = reaching(archive)
             checked = without_remarks(archive)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import pickle
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +27,7 @@ from safetensors.torch import save_file
 
 from tests.networks import Linear, Tuple
 from xai.cli.main import run
+from xai.data.samples import SUFFIXES
 from xai.reports.folder import open_run
 
 ARCH = """
@@ -201,6 +204,25 @@ def _pickled(content: object) -> bytes:
     return written
 
 
+def _array(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=True)
+    return buffer.getvalue()
+
+
+def _arrays(*arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, *arrays, allow_pickle=True)
+    return buffer.getvalue()
+
+
+def _zipped(content: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("inner.npz", content)
+    return buffer.getvalue()
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -230,7 +252,16 @@ def test_wrong_model_files(xai: Call, place: Path, content: Callable[[], bytes],
     [
         (lambda: b"", "is empty"),
         (lambda: _cut("image.png"), "damaged or cut short"),
-        (lambda: Path("model.pt").read_bytes(), "is not a picture"),
+        (lambda: Path("model.pt").read_bytes(), "expected one tensor, as torch.save writes it, received OrderedDict"),
+        (lambda: _pickled(Evil()), "(posix.system), and opening them could run code"),
+        (lambda: pickle.dumps(Evil()), "is not a picture"),
+        (lambda: _array(np.array([Evil()], dtype=object)), "it holds Python objects (dtype object)"),
+        (lambda: _arrays(np.array([Evil()], dtype=object)), "it holds Python objects (dtype object)"),
+        (lambda: _arrays(np.zeros((3, 12, 10)), np.zeros(1)), "expected one array, received 2: arr_0, arr_1"),
+        (lambda: _zipped(_arrays(np.zeros((3, 12, 10)))), "is a zip archive that holds no array"),
+        (lambda: _array(np.zeros((3, 12, 11))), "takes inputs of shape (3, 12, 10), received a tensor of (3, 12, 11)"),
+        (lambda: _array(np.full((3, 12, 10), 2.0)), "the model takes values in [0, 1], received [2, 2]"),
+        (lambda: _array(np.zeros((3, 12, 10)))[:-1], "damaged or cut short"),
         (lambda: b"GIF89a" + bytes(100), "is not a picture"),
     ],
 )
@@ -239,6 +270,16 @@ def test_wrong_images(xai: Call, place: Path, content: Callable[[], bytes], word
     code, line = xai("model.pt", "other.png", "--arch", "net.py:make")
     assert words in line
     assert code == 4
+    assert not (place / "marker").exists()
+
+
+def test_what_is_no_file_is_not_waited_for(xai: Call, place: Path) -> None:
+    os.mkfifo("pipe.png")
+    for name in ("pipe.png", "/dev/zero"):
+        assert xai("model.pt", name, "--arch", "net.py:make") == (
+            2,
+            f"error: image {name} does not exist, or is no file",
+        )
 
 
 def test_a_picture_bomb_is_refused(xai: Call, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,7 +338,7 @@ def test_a_folder_without_pictures(xai: Call, place: Path) -> None:
     (place / "empty").mkdir()
     assert xai("model.pt", "empty", "--arch", "net.py:make") == (
         2,
-        "error: folder empty holds no picture (.png, .jpg, .jpeg, .webp)",
+        f"error: folder empty holds no picture ({', '.join(SUFFIXES)})",
     )
 
 

@@ -17,6 +17,7 @@ from tests.networks import Small, seeded
 from xai.api import explain, load
 from xai.cli.main import run
 from xai.cli.terminal import plain
+from xai.data.samples import SUFFIXES
 from xai.reports.folder import open_run
 from xai.reports.records import RunRecord
 
@@ -152,9 +153,9 @@ def test_masks_beside_the_pictures_are_used(here: Path) -> None:
 def test_what_a_folder_holds_besides_pictures_is_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "mixed" / "deeper").mkdir(parents=True)
     shutil.copy(IMAGES / "star.png", here / "mixed" / "a.png")
-    (here / "mixed" / "b.bmp").write_bytes(b"BM")
+    (here / "mixed" / "b.gif").write_bytes(b"GIF89a")
     assert run(["explain", "sample:shapes", "mixed", "--measures", "none", "-o", "out"]) == 0
-    told = "left out of folder mixed, since they are no .png, .jpg, .jpeg, .webp: b.bmp, deeper"
+    told = f"left out of folder mixed, since they are no {', '.join(SUFFIXES)}: b.gif, deeper"
     assert told in capsys.readouterr().err
     assert open_run(here / "out").record.notes == (told,)
     assert told in (here / "out" / "report.html").read_text()

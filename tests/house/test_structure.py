@@ -135,7 +135,11 @@ def test_reports_and_foundations_import_no_torch() -> None:
 
 def test_declared_dependencies_are_the_imported_ones() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    names = [*project["dependencies"], *project["optional-dependencies"]["timm"]]
+    names = [
+        *project["dependencies"],
+        *project["optional-dependencies"]["timm"],
+        *project["optional-dependencies"]["dicom"],
+    ]
     declared = {re.split(r"[<>=\[ ]", line)[0].lower() for line in names}
     owners = packages_distributions()
     used = set()

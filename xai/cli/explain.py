@@ -24,7 +24,10 @@ def explain(
         str, typer.Argument(help="A file, a folder holding one, torchvision:NAME, timm:NAME or sample:NAME.")
     ],
     images: Annotated[
-        list[str], typer.Argument(metavar="IMAGE...", help="Pictures, folders of pictures, or sample:NAME.")
+        list[str],
+        typer.Argument(
+            metavar="IMAGE...", help="Pictures or arrays (.npy, .npz, .pt, DICOM), folders of them, or sample:NAME."
+        ),
     ],
     methods: Annotated[
         str | None, typer.Option(help="Names, separated by commas, or all; see xai methods. Default: the quick ones.")

@@ -1,4 +1,4 @@
-"""Pictures as samples: each with an id that is unique within a run."""
+"""Pictures and tensor files as samples: each with an id that is unique within a run."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from xai.errors import UsageError, unknown
+from xai.errors import RefusedFileError, UsageError, unknown
 from xai.models.images import ImageLike, prepare_mask
 from xai.models.model import Model
 from xai.models.safety import sha256
 from xai.models.samples import sample_images, sample_masks, sample_names
 from xai.text import storable
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+# A folder may hold the model too, so a tensor of torch.save (.pt) is read only where it is named.
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".npy", ".npz", ".dcm")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Sample:
         id: unique within the run.
         source: the file or object it came from.
         digest: sha256 of the file, else of the prepared tensor.
-        input: (channels, height, width) float32 in input units.
+        input: of the model's input shape, (channels, height, width) of a picture; float32 in input units.
         treatments: what was done to the picture.
         mask: where the object is, (height, width) bool, if that is known.
     """
@@ -50,12 +51,12 @@ def read_samples(
     Args:
         images: what to read.
         model: whose input they become.
-        masks: folder of pictures that say where the objects are: not black, of the same names; bundled samples may
-            bring theirs.
+        masks: folder of pictures or arrays that say where the objects are: not black, of the same names; bundled
+            samples may bring theirs.
 
     Raises:
         UsageError: a path or name does not exist, a folder holds no picture, or nothing was given.
-        RefusedFileError: a file is not a whole picture.
+        RefusedFileError: a file is damaged, unsafe, or no input of the model.
     """
     if masks is not None and not Path(masks).is_dir():
         raise UsageError(f"{masks} is not a folder of masks")
@@ -82,8 +83,11 @@ def _mask(path: Path | None, masks: str | Path | None, model: Model) -> np.ndarr
     folder = Path(masks) if masks is not None else sample_masks(path) if path else None
     if folder is None or path is None:
         return None
-    found = [folder / f"{path.stem}{suffix}" for suffix in SUFFIXES if (folder / f"{path.stem}{suffix}").is_file()]
-    return prepare_mask(found[0], model.input) if found else None
+    named = (folder / f"{path.stem}{suffix}" for suffix in SUFFIXES)
+    found = next((file for file in named if file.is_file()), None)
+    if found is not None and not _is_picture(found, folder):
+        raise RefusedFileError(f"mask {found} is a link that leads out of its folder; put the file there")
+    return prepare_mask(found, model.input) if found else None
 
 
 def _free(name: str, taken: set[str]) -> str:
@@ -96,20 +100,29 @@ def left_out(images: ImageLike | Iterable[ImageLike]) -> list[str]:
     """Return what folders hold besides pictures, in words: nobody shall believe that it was covered."""
     if isinstance(images, str | Path):
         folder = Path(images)
-        others = sorted(p.name for p in folder.iterdir() if not _is_picture(p)) if folder.is_dir() else []
-        shown = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
-        return (
-            [storable(f"left out of folder {folder}, since they are no {', '.join(SUFFIXES)}: {shown}")]
-            if others
-            else []
-        )
+        others = sorted(p for p in folder.iterdir() if not _is_picture(p, folder)) if folder.is_dir() else []
+        outside = [path.name for path in others if _is_picture(path, None)]
+        foreign = [path.name for path in others if path.name not in outside]
+        reasons = ((foreign, f"they are no {', '.join(SUFFIXES)}"), (outside, "they are links that lead out of it"))
+        return [
+            storable(f"left out of folder {folder}, since {reason}: {_few(names)}")
+            for names, reason in reasons
+            if names
+        ]
     if isinstance(images, list | tuple):  # of an iterator nothing may be taken
         return [line for image in images for line in left_out(image)]
     return []
 
 
-def _is_picture(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() in SUFFIXES
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _is_picture(path: Path, folder: Path | None) -> bool:
+    """Say whether a file is taken from a folder; None for wherever it lies."""
+    if path.suffix.lower() not in SUFFIXES or not path.is_file():
+        return False
+    return folder is None or path.resolve().is_relative_to(folder.resolve())
 
 
 def list_pictures(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike]:
@@ -120,7 +133,7 @@ def list_pictures(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike
             raise unknown("sample", name, sample_names())
         yield from sample_images(name)
     elif isinstance(images, str | Path) and Path(images).is_dir():
-        files = sorted(file for file in Path(images).iterdir() if _is_picture(file))
+        files = sorted(file for file in Path(images).iterdir() if _is_picture(file, Path(images)))
         if not files:
             raise UsageError(f"folder {images} holds no picture ({', '.join(SUFFIXES)})")
         yield from files
