@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,20 @@ def evaluating(network: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep torch's exporter from printing: what it warns of is its own, what it fails at is raised as well."""
+    log = logging.getLogger("torch")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 class InputUnits(nn.Module):
@@ -80,8 +95,7 @@ def trace(network: InputUnits, device: torch.device) -> Graph:
         with evaluating(network):
             network = network.around(unscripted(network.network, example))
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
-    with evaluating(network), torch.random.fork_rng(), torch.enable_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.export warns of its own deprecations
+    with evaluating(network), torch.random.fork_rng(), torch.enable_grad(), quiet():
         program = torch.export.export(network, (example,), dynamic_shapes=({0: batch},), strict=False)
         module = program.run_decompositions({}).module(check_guards=False)
     assert isinstance(module, fx.GraphModule)
