@@ -15,6 +15,7 @@ from xai.text import visible
 LIBRARIES = ("torchvision:", "timm:")
 NAMES = (*LIBRARIES, "sample:")  # sources that are no file
 SUFFIX = ".yaml"
+BREAKS = ("\x85", "\u2028", "\u2029", "\ufeff")
 
 
 def card_place(source: str, path: str | Path | None = None) -> Path:
@@ -89,7 +90,17 @@ def _comment(text: str) -> list[str]:
 def _dump(name: str, value: Any) -> list[str]:
     """Return a field in YAML; a list of numbers stands in one line."""
     flow = isinstance(value, list) and not any(isinstance(item, str) for item in value)
-    text = yaml.safe_dump(
-        {name: value}, default_flow_style=None if flow else False, allow_unicode=True, sort_keys=False, width=2**20
-    )
+
+    def dumped(*, readable: bool) -> str:
+        return yaml.safe_dump(
+            {name: value},
+            default_flow_style=None if flow else False,
+            allow_unicode=readable,
+            sort_keys=False,
+            width=2**20,
+        )
+
+    text = dumped(readable=True)
+    if any(sign in text for sign in BREAKS):  # unescaped they would be read as ends of lines
+        text = dumped(readable=False)
     return text.rstrip("\n").split("\n")

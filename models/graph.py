@@ -49,6 +49,11 @@ class Layer:
     module: bool
 
     @property
+    def is_feature_map(self) -> bool:
+        """Whether its output has rows and columns of the picture, and channels at each place."""
+        return self.layout is not None and self.layout.is_feature_map
+
+    @property
     def channels(self) -> int:
         """How many channels its output has."""
         if self.layout and self.layout.is_feature_map:
@@ -131,8 +136,10 @@ class Graph:
 
     @property
     def bytes_of_weights(self) -> int:
-        """Bytes of every tensor that the network holds."""
-        return sum(t.numel() * t.element_size() for t in (*self.module.parameters(), *self.module.buffers()))
+        """Bytes of every tensor that the graph reads, mean and std included."""
+        names = [str(node.target) for node in self.module.graph.nodes if node.op == "get_attr"]
+        tensors = {id(tensor): tensor for tensor in (_attribute(self.module, name) for name in names)}
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
     @cached_property
     def bytes_per_input(self) -> int:

@@ -276,7 +276,7 @@ def _laid_over(*layers: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 def _places(*layers: tuple[str, dict[str, Any]]) -> dict[str, str]:
     """Return for every field the last who declared it."""
-    found = {}
+    found: dict[str, str] = {}
     for who, layer in layers:
         names = [*layer, *(f"input.{name}" for name in layer.get("input") or {})]
         found |= {name: f"{who}: {name}" for name in names}

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 from xai.version import __version__
 
 if TYPE_CHECKING:
-    from xai.api import explain, load
+    from xai.api import explain, inspect, load
     from xai.errors import XaiError
 
-_HOMES = {"load": "xai.api", "explain": "xai.api", "XaiError": "xai.errors"}
+_HOMES = {"load": "xai.api", "explain": "xai.api", "inspect": "xai.api", "XaiError": "xai.errors"}
 
-__all__ = ["XaiError", "__version__", "explain", "load"]
+__all__ = ["XaiError", "__version__", "explain", "inspect", "load"]
 
 
 def __getattr__(name: str) -> Any:

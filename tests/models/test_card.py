@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 import torch
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
@@ -137,6 +137,7 @@ words = st.text(max_size=12)
 @given(
     st.lists(words, min_size=3, max_size=3), words, words, st.dictionaries(words, words | st.floats(0, 1), max_size=2)
 )
+@example(["a\x85b", "\u2028", "\ufeffé"], "\r\n", "\x85", {"\x85": "\u2029"})
 @settings(deadline=None, max_examples=100)
 def test_any_words_survive_a_card(classes: list[str], name: str, description: str, measured: dict[str, Any]) -> None:
     model = load_linear()

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import Abort, TyperException
 
-from xai.cli import explain, methods, report
+from xai.cli import explain, inspect, methods, report
 from xai.cli.terminal import say
 from xai.errors import UsageError, XaiError
 from xai.version import __version__
@@ -27,6 +27,7 @@ app = typer.Typer(
     "5 not decided, 130 interrupted.",
 )
 app.command("explain")(explain.explain)
+app.command("inspect")(inspect.inspect)
 app.command("methods")(methods.methods)
 app.command("report")(report.report)
 
