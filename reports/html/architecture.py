@@ -10,6 +10,7 @@ from xai.reports.records import BlockRecord
 from xai.reports.words import short
 
 WIDTH, BOX, GAP = 320, 38, 18  # of the drawing, a block's height, between two blocks; in the drawing's own units
+COLUMN = 22  # blocks in one piece at most
 LANE, LANES = 10, 90  # from one way around to the next; what all of them may take
 INSET, TITLE, DETAIL = 8, 12.5, 11.0  # of words within a block; sizes of letters
 _NARROW, _WIDE = "iljtfrI.,:;|!'()[] -", "mwMW@%"
@@ -37,24 +38,42 @@ class Box:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """A part of the drawing: pieces stand side by side where there is room, else one below the other.
+
+    Args:
+        top: upper edge.
+        height: of the piece.
+        boxes: from top to bottom.
+    """
+
+    top: float
+    height: float
+    boxes: tuple[Box, ...]
+
+
+@dataclass(frozen=True)
 class Drawing:
     """Everything that the template places.
 
     Args:
-        boxes: from top to bottom.
+        pieces: from top to bottom.
         down: paths from a block to the next.
         around: paths that pass by other blocks.
         width: of a box.
-        height: of the drawing.
         words: the blocks and what each reads, in words.
     """
 
-    boxes: tuple[Box, ...]
+    pieces: tuple[Piece, ...]
     down: tuple[str, ...]
     around: tuple[str, ...]
     width: float
-    height: float
     words: str
+
+    @property
+    def count(self) -> int:
+        """How many blocks there are."""
+        return sum(len(piece.boxes) for piece in self.pieces)
 
 
 def drawing(blocks: Sequence[BlockRecord]) -> Drawing | None:
@@ -65,12 +84,13 @@ def drawing(blocks: Sequence[BlockRecord]) -> Drawing | None:
     lanes = assigned([edge for edge in edges if edge[1] - edge[0] > 1])
     step = min(LANE, LANES / max(1, 1 + max(lanes.values(), default=0)))
     width = WIDTH - 2 - (6 + step * (1 + max(lanes.values())) if lanes else 0)
+    boxes = [_box(index, block, width) for index, block in enumerate(blocks)]
+    many = -(-len(boxes) // -(-len(boxes) // COLUMN))  # pieces of about one length
     return Drawing(
-        boxes=tuple(_box(index, block, width) for index, block in enumerate(blocks)),
+        pieces=tuple(_piece(boxes[first : first + many]) for first in range(0, len(boxes), many)),
         down=tuple(_down(width / 2, reader) for source, reader in edges if reader - source == 1),
         around=tuple(_around(width, width + 6 + step * lane, *edge) for edge, lane in lanes.items()),
         width=width,
-        height=_top(len(blocks)) - GAP + 2,
         words=" ".join(f"{_full(block)}{_reads(block, blocks)}." for block in blocks),
     )
 
@@ -109,6 +129,11 @@ def _letter(letter: str) -> float:
 
 def _top(index: int) -> float:
     return 1 + index * (BOX + GAP)
+
+
+def _piece(boxes: Sequence[Box]) -> Piece:
+    """Cut above and below some boxes: the lines run on in the next piece."""
+    return Piece(boxes[0].top - GAP / 2, len(boxes) * (BOX + GAP), tuple(boxes))
 
 
 def _box(index: int, block: BlockRecord, width: float) -> Box:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,7 +15,19 @@ from hypothesis import strategies as st
 from tests.networks import Branching, Small, seeded
 from tests.reports.test_page import HOSTILE, Checker
 from xai.api import explain, inspect, load
-from xai.reports.html.architecture import BOX, DETAIL, GAP, INSET, TITLE, WIDTH, _length, assigned, drawing, fitted
+from xai.reports.html.architecture import (
+    BOX,
+    COLUMN,
+    DETAIL,
+    GAP,
+    INSET,
+    TITLE,
+    WIDTH,
+    _length,
+    assigned,
+    drawing,
+    fitted,
+)
 from xai.reports.html.page import render
 from xai.reports.records import BlockRecord
 from xai.reports.run import Run
@@ -48,8 +61,20 @@ def test_every_edge_is_one_path_and_all_stay_inside() -> None:
     lanes = [float(re.search(r"H([\d.]+)q4 0", path)[1]) + 4 for path in made.around]  # type: ignore[index]
     assert len(set(lanes)) == 2
     assert made.width < min(lanes) <= max(lanes) < WIDTH
-    assert made.height >= made.boxes[-1].top + BOX
-    assert [box.top for box in made.boxes] == [1 + index * (BOX + GAP) for index in range(4)]
+    (piece,) = made.pieces
+    assert piece.top < piece.boxes[0].top
+    assert piece.top + piece.height > piece.boxes[-1].top + BOX
+    assert [box.top for box in piece.boxes] == [1 + index * (BOX + GAP) for index in range(4)]
+
+
+@pytest.mark.parametrize(("count", "pieces"), [(COLUMN, [22]), (COLUMN + 1, [12, 11]), (40, [20, 20]), (45, [15] * 3)])
+def test_a_long_drawing_is_cut_between_blocks(count: int, pieces: list[int]) -> None:
+    made = drawing([block(str(index), sources=(index - 1,) if index else ()) for index in range(count)])
+    assert made is not None
+    assert [len(piece.boxes) for piece in made.pieces] == pieces
+    assert made.count == count
+    for above, below in pairwise(made.pieces):
+        assert above.top + above.height == below.top, "the lines run on"
 
 
 @given(st.text(max_size=60), st.floats(30, 280))
@@ -62,11 +87,12 @@ def test_words_are_cut_to_their_room_from_the_front(text: str, room: float) -> N
 def test_a_box_has_room_for_its_words() -> None:
     made = drawing([block("m" * 99, "K" * 99, parameters=7_000_000), block("", "add", sources=(0,))])
     assert made is not None
-    for box in made.boxes:
+    boxes = made.pieces[0].boxes
+    for box in boxes:
         assert _length(box.title, TITLE) <= made.width - 2 * INSET
         assert _length(box.detail, DETAIL) + _length(box.shape, DETAIL) <= made.width - 2 * INSET
-    assert made.boxes[0].title.endswith("mmm")
-    assert "m" * 99 in made.boxes[0].words, "in full for whoever points at it"
+    assert boxes[0].title.endswith("mmm")
+    assert "m" * 99 in boxes[0].words, "in full for whoever points at it"
 
 
 def test_hostile_names_are_text_and_the_drawing_is_well_formed() -> None:
@@ -75,7 +101,7 @@ def test_hostile_names_are_text_and_the_drawing_is_well_formed() -> None:
     model = run.record.model.model_copy(update={"blocks": tuple(named)})
     html = render(Run(run.record.model_copy(update={"model": model}), run.store)).html
     assert "<script" not in html
-    svg = re.search(r'<svg viewBox="0 0 320.*?</svg>', html, re.DOTALL)
+    svg = re.search(r'<svg viewBox="0 -8 320.*?</svg>', html, re.DOTALL)
     assert svg is not None
     tree = ElementTree.fromstring(svg[0])
     assert len(tree.findall("g")) == len(named)

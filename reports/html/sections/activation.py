@@ -70,7 +70,7 @@ the {{ rows | length }} strongest are shown, by {{ "mean size over places" if ma
             return shared | _bars(rows, activation)
         target = finding.target.name if finding.target else ""
         limits = scale(run, finding), gradient_scale(run, finding)
-        names = ("activation", f"output for {target} per activation")
+        names = ("activation", f"change of the output for {target} by change of the activation")
         return shared | {
             "size": f"{activation.shape[1]} x {activation.shape[2]}",
             "small": activation.shape[2] <= 128,
@@ -86,7 +86,7 @@ the {{ rows | length }} strongest are shown, by {{ "mean size over places" if ma
                 }
                 for title, what, unit, values, (low, high), signed in (
                     ("Activation", "activation", names[0], activation, limits[0], False),
-                    (f"Gradient for {target}", "gradient", names[1], gradient, limits[1], True),
+                    ("Gradient", "gradient", names[1], gradient, limits[1], True),
                 )
             ],
         }
