@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import math
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +41,9 @@ class Found:
         assumed: what had to be assumed, in words.
         reference: another way to run the same file; the graph is compared with it, and it runs what has no graph.
         identity: what determines the network, weights included; "" if nothing short of it does.
+        card_file: the card beside it, "" without one.
+        places: who declared each field, in words that an error begins with: "card model.yaml: input.shape".
+        guessed: fields that stand on an assumption, and which.
     """
 
     network: nn.Module
@@ -51,6 +56,13 @@ class Found:
     assumed: list[str] = field(default_factory=list)
     reference: Opaque | None = None
     identity: str = ""
+    card_file: str = ""
+    places: dict[str, str] = field(default_factory=dict)
+    guessed: dict[str, str] = field(default_factory=dict)
+
+    def place(self, name: str) -> str:
+        """Return who declared a field."""
+        return self.places.get(name, name)
 
 
 def assemble(found: Found, card: Card, device: torch.device) -> Model:
@@ -65,9 +77,9 @@ def assemble(found: Found, card: Card, device: torch.device) -> Model:
         if reason:
             graph, forward, no_graph = None, _calling(reference), f"{reason}; it runs in onnxruntime"
     with torch.no_grad(), torch.random.fork_rng():
-        outputs = _outputs(forward, torch.full((1, *card.input.shape), 0.5, device=device))
-        means, assumed = meaning(probe(forward, card, device), card, last_function(graph))
-    classes, notes = _classes(card.classes, outputs)
+        outputs = _outputs(forward, torch.full((1, *card.input.shape), 0.5, device=device), found.place("input.shape"))
+        means, assumed = meaning(probe(forward, card, device), card, last_function(graph), found.place("output"))
+    classes, notes = _classes(card.classes, outputs, found.place("classes"))
     return Model(
         card=card.model_copy(update={"classes": classes, "output": means}),
         graph=graph,
@@ -79,7 +91,16 @@ def assemble(found: Found, card: Card, device: torch.device) -> Model:
         assumed=(*found.assumed, *assumed, *notes),
         no_graph=no_graph,
         device=device,
+        guessed=_guessed(found, card, {"output": assumed, "classes": notes}),
     )
+
+
+def _guessed(found: Found, card: Card, said: Mapping[str, list[str]]) -> dict[str, str]:
+    """Return every field that nobody declared, or that is not what was declared, and why it is as it is."""
+    assert card.input is not None
+    names = ["classes", "output", *(f"input.{name}" for name in type(card.input).model_fields)]
+    defaults = {name: "not declared anywhere; this is what is taken then" for name in names if name not in found.places}
+    return {**defaults, **found.guessed, **{name: " ".join(lines) for name, lines in said.items() if lines}}
 
 
 def _program(
@@ -147,15 +168,15 @@ def _no_export(error: Exception) -> str:
     return f"torch.export cannot follow this network ({type(error).__name__}: {text[:200]})"
 
 
-def _outputs(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> int:
-    """Return how many outputs the network has."""
+def _outputs(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, place: str) -> int:
+    """Return how many outputs the network has; place says who declared the shape of x."""
     try:
         outputs = forward(x)
     except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise RefusedFileError(
-            f"the network does not take inputs of shape {tuple(x.shape[1:])}: {reason}; is 'shape' right?"
-        ) from error
+        reason = _said(error)
+        shape = tuple(x.shape[1:])
+        said = f"{_wanted(reason, shape)}the network does not take inputs of shape {shape}: {reason}"
+        raise RefusedFileError(f"{place} {list(shape)}: {said}") from error
     if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2:
         got = (
             f"a tensor of shape {tuple(outputs.shape)}" if isinstance(outputs, torch.Tensor) else type(outputs).__name__
@@ -164,13 +185,33 @@ def _outputs(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -
     return outputs.shape[1]
 
 
-def _classes(declared: tuple[str, ...], outputs: int) -> tuple[tuple[str, ...], list[str]]:
+def _said(error: Exception) -> str:
+    """Return an error's message in one line; a TorchScript program puts its own source before it."""
+    text = str(error)
+    own = text.rpartition("RuntimeError: ")[2] if "TorchScript" in text else text
+    return " ".join(own.split())[:300]
+
+
+def _wanted(reason: str, shape: tuple[int, ...]) -> str:
+    """Say how many channels or numbers a network takes, where torch says so of the input itself."""
+    channels = re.search(r"expected input\[\d+, ([\d, ]+)\] to have (\d+) channels", reason)
+    if channels and channels[1] == ", ".join(map(str, shape)):
+        return f"the network takes {channels[2]} channels, not {shape[0]}; "
+    numbers = re.search(r"\(\d+x(\d+) and (\d+)x\d+\)", reason)
+    if numbers and int(numbers[1]) == math.prod(shape):
+        return f"the network takes {numbers[2]} numbers, not {numbers[1]}; "
+    return ""
+
+
+def _classes(declared: tuple[str, ...], outputs: int, place: str) -> tuple[tuple[str, ...], list[str]]:
     if len(declared) == outputs:
         return declared, []
     if len(declared) == 2 and outputs == 1:
         return declared[1:], [f"the one output is taken to speak for {declared[1]!r} and against {declared[0]!r}"]
     if declared:
-        raise RefusedFileError(f"{len(declared)} class names were given, and the network has {outputs} outputs")
+        raise RefusedFileError(
+            f"{place}: {len(declared)} class names were given, and the network has {outputs} outputs"
+        )
     if outputs == 1:
         return ("positive",), ["the one output has no name: it is called 'positive'"]
     return tuple(f"class {index}" for index in range(outputs)), ["classes have no names: they are numbered"]

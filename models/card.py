@@ -5,42 +5,55 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
 from xai.errors import RefusedFileError, UsageError
 
 MAX_BYTES = 16 * 2**20
 MAX_NUMBERS = 2**26  # of one input
 
+_NUMBER = {"type": "number"}
+Numbers = Annotated[tuple[float, ...], WithJsonSchema({"anyOf": [_NUMBER, {"type": "array", "items": _NUMBER}]})]
+
 
 class Input(BaseModel):
-    """The tensor that the model takes, in input units.
-
-    Args:
-        shape: of one input, without the batch: (channels, height, width) of a picture, or any other.
-        range: lowest and highest value of an input; a picture's pixels are mapped onto it. None where no limit is
-            known, the default for what is no picture.
-        layout: where the network itself has the channels of a picture; `shape` names them first in either case.
-        mean: subtracted from each channel inside the graph, in input units.
-        std: divides each channel inside the graph, in input units.
-        resize: "stretch" to the shape, or "crop": scale the shorter side to size / crop_fraction and cut the centre.
-        crop_fraction: see resize; torchvision's 256 -> 224 is 0.875.
-        interpolation: how pixels are resampled.
-    """
+    """The tensor that the model takes, in input units; every field says what it is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    shape: tuple[int, ...] = Field(min_length=1, max_length=8)
-    range: tuple[float, float] | None = (0.0, 1.0)
-    layout: Literal["channels first", "channels last"] = "channels first"
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
-    resize: Literal["stretch", "crop"] = "stretch"
-    crop_fraction: float = Field(default=1.0, gt=0, le=1)
-    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    shape: tuple[int, ...] = Field(
+        min_length=1,
+        max_length=8,
+        description="shape of one input, without the batch: [channels, height, width] of a picture, or any other",
+    )
+    range: tuple[float, float] | None = Field(
+        default=(0.0, 1.0),
+        description="lowest and highest value of an input; a picture's pixels are mapped onto it. null where no limit "
+        "is known, the default for what is no picture",
+    )
+    layout: Literal["channels first", "channels last"] = Field(
+        default="channels first",
+        description="where the network itself has the channels of a picture; shape names them first in either case",
+    )
+    mean: Numbers = Field(
+        default=(0.0,), description="subtracted inside the model, in units of the range: one number, or one a channel"
+    )
+    std: Numbers = Field(
+        default=(1.0,), description="divides inside the model, in units of the range: one number, or one a channel"
+    )
+    resize: Literal["stretch", "crop"] = Field(
+        default="stretch",
+        description="stretch to the shape, or crop: scale the shorter side to size / crop_fraction and cut the centre",
+    )
+    crop_fraction: float = Field(
+        default=1.0, gt=0, le=1, description="see resize; 0.875 scales to 256 and cuts 224 out of it"
+    )
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = Field(
+        default="bilinear", description="how pixels are resampled"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -85,29 +98,25 @@ class Input(BaseModel):
 
 
 class Card(BaseModel):
-    """What is declared of a model.
-
-    Args:
-        name: the model's name; else the file's.
-        architecture: "torchvision:NAME" or "timm:NAME". A card is data: it can not name a file of code.
-        task: what the model does.
-        output: what its outputs are: "logits", "probabilities" (they sum to one) or "values" (neither).
-        classes: a name for each output.
-        input: the tensor it takes.
-        description: one or two sentences.
-        measured: figures of whoever made the model (accuracy, on what, seed).
-    """
+    """What is declared of a model; every field says what it is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str | None = None
-    architecture: str | None = None
-    task: Literal["classification"] = "classification"
-    output: Literal["logits", "probabilities", "values"] = "logits"
-    classes: tuple[str, ...] = ()
-    input: Input | None = None
-    description: str = ""
-    measured: dict[str, str | int | float] = {}
+    name: str | None = Field(default=None, description="the model's name; else the file's")
+    architecture: str | None = Field(
+        default=None,
+        description="torchvision:NAME or timm:NAME, for a file of weights; a card is data and can not name code",
+    )
+    task: Literal["classification"] = Field(default="classification", description="what the model does")
+    output: Literal["logits", "probabilities", "values"] = Field(
+        default="logits", description="what the outputs are: logits, probabilities (they sum to one) or values"
+    )
+    classes: tuple[str, ...] = Field(default=(), description="a name for each output, in their order")
+    input: Input | None = Field(default=None, description="the tensor that the model takes")
+    description: str = Field(default="", description="one or two sentences about the model")
+    measured: dict[str, str | int | float] = Field(
+        default={}, description="figures of whoever made the model: accuracy, on what, seed"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:

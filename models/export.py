@@ -101,10 +101,17 @@ def _exported(network: InputUnits) -> fx.GraphModule:
         program = torch.export.export(network, (example,), dynamic_shapes=({0: batch},), strict=False)
         module = program.run_decompositions({}).module(check_guards=False)
     assert isinstance(module, fx.GraphModule)
+    _check_straight(module)
     _drop_mutations(module)
     _own_tensors(module)
     _check_output(module)
     return module
+
+
+def _check_straight(module: fx.GraphModule) -> None:
+    """Refuse a program with programs inside it: nothing that reads the graph would see what these do."""
+    if any(isinstance(part, fx.GraphModule) for part in module.modules() if part is not module):
+        raise ValueError("its data decide which operators run")
 
 
 def _drop_mutations(module: fx.GraphModule) -> None:

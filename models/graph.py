@@ -7,7 +7,7 @@ a TorchScript file offers what a live module offers.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -47,6 +47,11 @@ class Layer:
     layout: Layout | None
     leaf: bool
     module: bool
+
+    @property
+    def is_feature_map(self) -> bool:
+        """Whether its output has rows and columns of the picture, and channels at each place."""
+        return self.layout is not None and self.layout.is_feature_map
 
     @property
     def channels(self) -> int:
@@ -90,22 +95,18 @@ class Graph:
     @cached_property
     def layers(self) -> dict[str, Layer]:
         """Every named layer, in the order in which its output is computed."""
-        members, kinds = _scopes(self.module.graph)
-        modules = set(members)
-        for node in self.module.graph.nodes:
-            if _is_unscoped(node):
-                kinds.setdefault(node.name, operator(node))
-                members.setdefault(node.name, [node])
+        modules, kinds = self._modules
+        members = self.members
         found = layouts(self.module.graph)
         order = {node: i for i, node in enumerate(self.module.graph.nodes)}
-        ends = sorted(((_output(nodes), name) for name, nodes in members.items()), key=lambda end: order[end[0]])
+        ends = sorted(((last_used(nodes), name) for name, nodes in members.items()), key=lambda end: order[end[0]])
         return {
             name: Layer(
                 name=name,
-                kind=kinds[name],
+                kind=kinds.get(name) or operator(node),
                 node=node.name,
                 shape=shape_of(node)[1:],
-                parameters=self._parameters(members[name]),
+                parameters=self.parameters_of(members[name]),
                 layout=found.get(node),
                 leaf=not any(other.startswith(name.split("@")[0] + ".") for other in members),
                 module=name in modules,
@@ -113,10 +114,32 @@ class Graph:
             for node, name in ends
         }
 
+    @cached_property
+    def members(self) -> dict[str, list[fx.Node]]:
+        """The operators within every named layer, an outer layer before those within it."""
+        members = dict(self._modules[0])
+        for node in self.module.graph.nodes:
+            if _is_unscoped(node):
+                members.setdefault(node.name, [node])
+        return members
+
+    def parameters_of(self, nodes: Iterable[fx.Node]) -> int:
+        """Return how many trained numbers some operators read; what several of them read counts once."""
+        used = {source for node in nodes for source in node.all_input_nodes if source.op == "get_attr"}
+        tensors = (_attribute(self.module, str(source.target)) for source in used)
+        return sum(tensor.numel() for tensor in tensors if isinstance(tensor, nn.Parameter))
+
     @property
     def parameters(self) -> int:
         """How many trained numbers the network holds."""
         return sum(parameter.numel() for parameter in self.module.parameters())
+
+    @property
+    def bytes_of_weights(self) -> int:
+        """Bytes of every tensor that the graph reads, mean and std included."""
+        names = [str(node.target) for node in self.module.graph.nodes if node.op == "get_attr"]
+        tensors = {id(tensor): tensor for tensor in (_attribute(self.module, name) for name in names)}
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
     @cached_property
     def bytes_per_input(self) -> int:
@@ -144,10 +167,9 @@ class Graph:
                 digest.update(_bytes(_attribute(self.module, str(node.target))))
         return digest.hexdigest()
 
-    def _parameters(self, nodes: list[fx.Node]) -> int:
-        used = {source for node in nodes for source in node.all_input_nodes if source.op == "get_attr"}
-        tensors = (_attribute(self.module, str(source.target)) for source in used)
-        return sum(tensor.numel() for tensor in tensors if isinstance(tensor, nn.Parameter))
+    @cached_property
+    def _modules(self) -> tuple[dict[str, list[fx.Node]], dict[str, str]]:
+        return _scopes(self.module.graph)
 
 
 class Tapped(fx.Interpreter):
@@ -174,7 +196,7 @@ def _scopes(graph: fx.Graph) -> tuple[dict[str, list[fx.Node]], dict[str, str]]:
     kinds: dict[str, str] = {}
     keys: dict[str, list[str]] = {}  # of each use of a module that has a tensor to show, in order
     for node in graph.nodes:
-        if node.op != "call_function" or not shape_of(node) or not isinstance(node.meta["val"], torch.Tensor):
+        if node.op != "call_function" or not shape_of(node):
             continue
         for key, (path, kind) in (node.meta.get("nn_module_stack") or {}).items():
             if not path.startswith(f"{ROOT}."):
@@ -186,21 +208,28 @@ def _scopes(graph: fx.Graph) -> tuple[dict[str, list[fx.Node]], dict[str, str]]:
             name = path.removeprefix(f"{ROOT}.") + (f"@{use}" if use else "")
             members.setdefault(name, []).append(node)
             kinds[name] = (kind if isinstance(kind, str) else kind.__name__).rpartition(".")[2]
-    return members, kinds
+    shown = {name: nodes for name, nodes in members.items() if any(map(_is_tensor, nodes))}
+    return shown, kinds
 
 
 def _is_unscoped(node: fx.Node) -> bool:
     """Say whether an operator is called by the network itself and not by one of its modules."""
     stack = node.meta.get("nn_module_stack") or {}
     named = any(path.startswith(f"{ROOT}.") for path, _ in stack.values())
-    return node.op == "call_function" and not named and isinstance(node.meta.get("val"), torch.Tensor)
+    return node.op == "call_function" and not named and _is_tensor(node)
 
 
-def _output(nodes: list[fx.Node]) -> fx.Node:
-    """Return the last of a layer's nodes that something outside the layer uses."""
-    inside = set(nodes)
-    used_outside = [node for node in nodes if any(user not in inside for user in node.users)]
-    return (used_outside or nodes)[-1]
+def _is_tensor(node: fx.Node) -> bool:
+    return isinstance(node.meta.get("val"), torch.Tensor)
+
+
+def last_used(nodes: Iterable[fx.Node]) -> fx.Node:
+    """Return the last of some nodes that gives a tensor to something outside of them."""
+    inside = list(nodes)
+    held = set(inside)
+    tensors = [node for node in inside if _is_tensor(node)] or inside
+    used_outside = [node for node in tensors if any(user not in held for user in node.users)]
+    return (used_outside or tensors)[-1]
 
 
 def _attribute(module: nn.Module, name: str) -> torch.Tensor:

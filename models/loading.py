@@ -73,9 +73,14 @@ def load(
     if labels is not None:
         declared["classes"] = read_labels(Path(labels))
     fields, hinted = _laid_over(found.hints, own or found.card, _as_card(declared))
+    who = found.architecture.partition(":")[0] or "the file"
     if hinted:
-        who = found.architecture.partition(":")[0] or "the file"
         found.assumed.append(f"{', '.join(hinted)} of the input: as {who} declares them for this network")
+        found.guessed = {f"input.{name}": f"as {who} declares it for this network" for name in hinted}
+    beside = f"card {card if own else found.card_file}"
+    found.places = _places((who, found.hints), (beside, own or found.card), ("declared", _as_card(declared)))
+    if labels is not None:
+        found.places["classes"] = f"label file {labels}"
     return assemble(found, _card(fields, found.source), device or torch.device("cpu"))
 
 
@@ -109,7 +114,8 @@ def _sample(source: str) -> Found:
     path = folder / "model.safetensors"
     network: nn.Module = module.make()
     _fill(network, read_file(path)[0].tensors, source)
-    return Found(network, "safetensors", source, sha256(path), card=read_card(folder / "model.yaml"))
+    card = folder / "model.yaml"
+    return Found(network, "safetensors", source, sha256(path), card=read_card(card), card_file=str(card))
 
 
 def _from_library(source: str, seed: int) -> Found:
@@ -166,6 +172,7 @@ def _from_file(path: Path, source: str, arch: str | None, seed: int, trusted: bo
             source,
             digest,
             card=card,
+            card_file=str(beside or ""),
             hints={"name": storable(path.stem), **content.hints},
             assumed=list(content.assumed),
             reference=content.reference,
@@ -187,6 +194,7 @@ def _from_file(path: Path, source: str, arch: str | None, seed: int, trusted: bo
         digest,
         architecture=spec,
         card=card,
+        card_file=str(beside or ""),
         hints=hints,
         assumed=[*content.assumed, *widened],
         identity=_identity(spec, architecture.network),
@@ -275,6 +283,15 @@ def _laid_over(*layers: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         joined |= part
     hinted = [name for name in inputs[0] if not any(name in part for part in inputs[1:])]
     return ({**merged, "input": joined} if joined else merged), hinted
+
+
+def _places(*layers: tuple[str, dict[str, Any]]) -> dict[str, str]:
+    """Return for every field the last who declared it."""
+    found: dict[str, str] = {}
+    for who, layer in layers:
+        names = [*layer, *(f"input.{name}" for name in layer.get("input") or {})]
+        found |= {name: f"{who}: {name}" for name in names}
+    return found
 
 
 def _card(fields: dict[str, Any], source: str) -> Card:

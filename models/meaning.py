@@ -39,13 +39,14 @@ def last_function(graph: Graph | None) -> str:
     return operator(node) if node.op == "call_function" else ""
 
 
-def meaning(outputs: torch.Tensor, card: Card, last: str) -> tuple[Meaning, list[str]]:
+def meaning(outputs: torch.Tensor, card: Card, last: str, place: str = "output") -> tuple[Meaning, list[str]]:
     """Return what outputs (probes, classes) mean, and what had to be assumed.
 
     Args:
         outputs: for some inputs.
         card: what is declared; evidence goes before a declaration that it contradicts, and that is said.
         last: the operator that the outputs come from, "" if that is not known.
+        place: who declared the outputs' meaning, in words.
 
     Raises:
         RefusedFileError: they are declared to be probabilities and cannot be.
@@ -55,7 +56,7 @@ def meaning(outputs: torch.Tensor, card: Card, last: str) -> tuple[Meaning, list
     if declared == "probabilities" and found != "probabilities" and not _may_be_shares(outputs):
         sums = outputs.sum(dim=1)
         raise RefusedFileError(
-            f"the card declares output: probabilities, but for {len(outputs)} inputs the outputs lie between "
+            f"{place}: probabilities were declared, but for {len(outputs)} inputs the outputs lie between "
             f"{outputs.min():.4g} and {outputs.max():.4g} and sum to {sums.min():.4g} to {sums.max():.4g}; "
             "declare logits, or values for what is neither"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -48,6 +48,7 @@ class Model:
         no_graph: why there is no graph.
         device: where it runs.
         call: the Python call that opened it, as far as it can be written down.
+        guessed: fields of the card that stand on an assumption ("input.mean"), and which.
     """
 
     card: Card
@@ -61,6 +62,7 @@ class Model:
     no_graph: str = ""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     call: str = ""
+    guessed: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return outputs (batch, classes) of inputs (batch, channels, height, width); gradients flow if enabled."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 
 import matplotlib as mpl
 import numpy as np
@@ -17,6 +18,7 @@ OPACITY = 0.62
 LOSSLESS_UP_TO = 128 * 128
 TILE = 8
 THUMBNAIL = 96
+CHANNELS = 16  # of a layer, in a figure
 
 
 class Drawn(Figure):
@@ -63,6 +65,32 @@ def scale(run: Evidence, finding: Finding) -> tuple[float, float]:
     return min(lowest, 0.0), highest
 
 
+def gradient_scale(run: Evidence, finding: Finding) -> tuple[float, float]:
+    """Return lowest and highest value of the colours of gradients: common to all findings of the same layer."""
+    same = [other for other in run.findings if other.status == "ok" and kind(other) == kind(finding)]
+    far = max(float(other.values["steepest"].value or 0) for other in same)
+    return -far, far
+
+
+def strongest(activation: np.ndarray) -> np.ndarray:
+    """Return the channels of an activation (channels, ...) by their mean size, the highest first."""
+    sizes = np.abs(activation).reshape(len(activation), -1).mean(axis=1, dtype=np.float64)
+    return np.argsort(-sizes, kind="stable")
+
+
+def mosaic(maps: np.ndarray) -> np.ndarray:
+    """Return maps (n, rows, columns) side by side in a square, NaN between and behind them."""
+    count, rows, columns = maps.shape
+    across = math.ceil(math.sqrt(count))
+    down = math.ceil(count / across)
+    gap = max(1, columns // 12)
+    sheet = np.full((down * (rows + gap) - gap, across * (columns + gap) - gap), np.nan, dtype=np.float32)
+    for index, one in enumerate(maps):
+        top, left = index // across * (rows + gap), index % across * (columns + gap)
+        sheet[top : top + rows, left : left + columns] = one
+    return sheet
+
+
 def coloured(values: np.ndarray, limits: tuple[float, float], *, signed: bool) -> np.ndarray:
     """Return a map (height, width) as bytes (height, width, 3)."""
     low, high = limits
@@ -101,9 +129,14 @@ def tiles(values: np.ndarray) -> list[list[float]]:
 
 
 def figure(run: Evidence, finding: Finding) -> Figure:
-    """Return input, overlay and colour bar as a matplotlib figure; of a visualization the picture and its curve."""
+    """Return input, overlay and colour bar as a matplotlib figure.
+
+    Of a visualization it shows the picture and its curve, of an activation the strongest channels and their gradients.
+    """
     if "picture" in finding.artefacts:
         return _curve_figure(run, finding)
+    if "activation" in finding.artefacts:
+        return _channels_figure(run, finding)
     record = run.input(finding)
     below = picture(run.prepared(record), record.range)
     target = f" for {finding.target.name}" if finding.target else ""
@@ -141,6 +174,26 @@ def _curve_figure(run: Evidence, finding: Finding) -> Figure:
     right.plot(run.array(finding, "objective"))
     right.set_xlabel("step")
     right.set_title(str(finding.values["raised"].value), parse_math=False)
+    return drawn
+
+
+def _channels_figure(run: Evidence, finding: Finding) -> Figure:
+    activation, gradient = (run.array(finding, name) for name in ("activation", "gradient"))
+    order = strongest(activation)[:CHANNELS]
+    target = f"gradient for {finding.target.name if finding.target else ''}"
+    drawn = Drawn(figsize=(9, 4), layout="constrained")
+    drawn.suptitle(
+        f"{finding.parameters['layer']}: strongest {', '.join(map(str, order))}", wrap=True, parse_math=False
+    )
+    parts = (("activation", activation, SEQUENTIAL, scale), (target, gradient, DIVERGING, gradient_scale))
+    for axes, (title, values, colours, limits) in zip(drawn.subplots(1, 2), parts, strict=True):
+        axes.set_title(title, parse_math=False)
+        if values.ndim < 3:
+            axes.bar([str(index) for index in order], values[order])
+            continue
+        low, high = limits(run, finding)
+        drawn.colorbar(axes.imshow(mosaic(values[order]), cmap=colours, vmin=low, vmax=high), ax=axes)
+        axes.set_axis_off()
     return drawn
 
 

@@ -99,12 +99,51 @@ class InputRecord(Record):
 
 
 class LayerRecord(Record):
-    """One layer: its output's shape is given without the batch."""
+    """One layer: its output's shape is given without the batch, its multiply-adds for one input."""
 
     name: str
     kind: str
     shape: tuple[int, ...]
     parameters: int
+    multiply_adds: int | None = None
+
+
+class BlockRecord(Record):
+    """A part of the network, as it is drawn.
+
+    Args:
+        name: as in the source, "" if it has none.
+        kind: the module's class or the operator; of the first "input", of the last "outputs".
+        shape: of its output, without the batch.
+        parameters: trained numbers.
+        multiply_adds: for one input.
+        sources: the blocks that it reads, as places in the list of blocks; all come before it.
+        module: whether it is a module of the source.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    parameters: int
+    multiply_adds: int
+    sources: tuple[int, ...]
+    module: bool
+
+
+class AnalysisRecord(Record):
+    """Whether a method can be used on the model.
+
+    Args:
+        family: what kind of answer it gives.
+        method: its name.
+        title: its title.
+        reason: why it cannot be used, "" if it can.
+    """
+
+    family: str
+    method: str
+    title: str
+    reason: str = ""
 
 
 class ModelRecord(Record):
@@ -122,6 +161,15 @@ class ModelRecord(Record):
         parameters: trained numbers; None for a black box.
         layers: those that hold no other layer, in order of computation.
         no_graph: why it is a black box, "" if it is none.
+        guessed: fields of the card that stand on an assumption ("input.mean"), and which.
+        multiply_adds: of matrix products and convolutions, for one input; None if unknown.
+        weight_bytes: of all tensors; None if unknown.
+        activation_bytes: that live at once for one input, float32; None if unknown.
+        blocks: the network at a glance, in order of computation.
+        spatial_layer: the last layer with rows and columns that reach the outputs, "" if there is none or none was
+            looked for.
+        no_spatial_layer: why there is none.
+        analyses: which methods can be used on it, where that was asked.
     """
 
     name: str
@@ -135,6 +183,21 @@ class ModelRecord(Record):
     parameters: int | None
     layers: tuple[LayerRecord, ...]
     no_graph: str
+    guessed: dict[str, str] = {}
+    multiply_adds: int | None = None
+    weight_bytes: int | None = None
+    activation_bytes: int | None = None
+    blocks: tuple[BlockRecord, ...] = ()
+    spatial_layer: str = ""
+    no_spatial_layer: str = ""
+    analyses: tuple[AnalysisRecord, ...] = ()
+
+    @property
+    def elsewhere(self) -> tuple[int, int]:
+        """Parameters and multiply-adds of what the network does outside of the layers that are listed."""
+        held = sum(layer.parameters for layer in self.layers if "@" not in layer.name)  # a second use holds the same
+        done = sum(layer.multiply_adds or 0 for layer in self.layers)
+        return max(0, (self.parameters or 0) - held), max(0, (self.multiply_adds or 0) - done)
 
 
 class Trust(Record):
@@ -178,7 +241,7 @@ class Finding(Record):
 
     Args:
         id: unique within the run.
-        family: "explanation" (a map), "visualization" (a picture), ...
+        family: "explanation" (a map), "visualization" (a picture), "activation" (a layer's channels), ...
         method: the method's name.
         title: the method's title.
         description: what its answer means.
@@ -196,7 +259,8 @@ class Finding(Record):
         trust: how far the answer can be trusted, a record a measure.
         seconds: it took; its share where several targets were explained at once.
         artefacts: arrays by name; an explanation's "map" is (height, width) float32, raw; a visualization's "picture"
-            is (channels, height, width) float32 in input units, and its "objective" float64, from the start on.
+            is (channels, height, width) float32 in input units, and its "objective" float64, from the start on; an
+            activation's "activation" and "gradient" are (channels, rows, columns) or (units,) float32.
     """
 
     id: str

@@ -41,8 +41,18 @@ class Found:
         """A visualization's picture, (channels, height, width) float32 in input units; raises AnalysisError as map."""
         return self._array("picture")
 
+    @property
+    def activation(self) -> np.ndarray:
+        """A layer's value, (channels, rows, columns) or (units,) float32; raises AnalysisError as map."""
+        return self._array("activation")
+
+    @property
+    def gradient(self) -> np.ndarray:
+        """The gradient of the target's output with respect to that value, of its shape; raises AnalysisError as map."""
+        return self._array("gradient")
+
     def show(self) -> Figure:
-        """Return the picture and the map over it as a matplotlib figure."""
+        """Return what was found as a matplotlib figure: a map over its picture, a picture's curve, channels."""
         from xai.reports.figures import figure  # matplotlib takes a while to import
 
         return figure(self.run, self.record)

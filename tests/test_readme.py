@@ -36,6 +36,16 @@ def test_the_command_line_quick_start_runs(tmp_path: Path, monkeypatch: pytest.M
     assert (tmp_path / "my-run" / "report.html").is_file()
 
 
+def test_the_look_inside_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = next(code for code in CONSOLE if "xai inspect" in code).splitlines()
+    assert len(lines) == 4
+    for line in lines:
+        assert run(shlex.split(line)[1:]) == 0, line
+    assert (tmp_path / "my-look" / "report.html").is_file()
+    assert (tmp_path / "digits.yaml").is_file()
+
+
 def test_the_options_of_the_other_examples_exist(capsys: pytest.CaptureFixture[str]) -> None:
     lines = next(code for code in CONSOLE if "resnet.pth" in code).splitlines()
     for line in lines:

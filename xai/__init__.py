@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 from xai.version import __version__
 
 if TYPE_CHECKING:
-    from xai.api import explain, export, load
+    from xai.api import explain, export, inspect, load
     from xai.errors import XaiError
 
-_HOMES = {"load": "xai.api", "explain": "xai.api", "export": "xai.api", "XaiError": "xai.errors"}
+_HOMES = dict.fromkeys(("load", "explain", "export", "inspect"), "xai.api") | {"XaiError": "xai.errors"}
 
-__all__ = ["XaiError", "__version__", "explain", "export", "load"]
+__all__ = ["XaiError", "__version__", "explain", "export", "inspect", "load"]
 
 
 def __getattr__(name: str) -> Any:

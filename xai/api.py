@@ -9,7 +9,9 @@ from typing import Any
 
 from xai.data.samples import left_out, read_samples
 from xai.engine.explain import explain as run_explain
+from xai.engine.inspect import inspect as run_inspect
 from xai.engine.plan import Parameters, plan_explain
+from xai.errors import UsageError
 from xai.models.example import Example
 from xai.models.images import ImageLike
 from xai.models.loading import Source
@@ -111,6 +113,7 @@ def explain(
     plan = plan_explain(model, names, target, layer, parameters, judges, top)
     runtime = Runtime(device=model.device, seed=seed, progress=progress or silent)
     call = _call(
+        "explain",
         model,
         image,
         methods=names,
@@ -140,15 +143,51 @@ def export(model: Model, path: str | Path, *, overwrite: bool = False) -> float:
     return write(model, Path(path), overwrite=overwrite)
 
 
+def inspect(
+    model: Model,
+    image: ImageLike | Iterable[ImageLike] | None = None,
+    layer: str | None = None,
+    target: str | int | None = None,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Run:
+    """Look inside a model: what was understood of it, and what a layer's channels answer to a picture.
+
+    Args:
+        model: from `load`.
+        image: as for `explain`; without one the run tells of the model alone.
+        layer: whose channels are shown; default the last one with rows and columns.
+        target: a class's name or index, whose output is differentiated; default the predicted one.
+        seed: of everything random.
+        progress: called with (stage, done, total).
+
+    Returns:
+        The run: run.record.model holds layers, blocks and costs, run["activation"].activation is (channels, rows,
+        columns) float32, or (units,), and run["activation"].gradient likewise.
+
+    Raises:
+        xai.errors.UsageError: a name does not exist, or a layer or target was named without a picture.
+        xai.errors.RefusedFileError: a picture is damaged.
+    """
+    if image is None and (layer is not None or target is not None):
+        raise UsageError("a layer or a target was named, and no picture whose activations could be shown")
+    runtime = Runtime(device=model.device, seed=seed, progress=progress or silent)
+    call = _call("inspect", model, image, layer=layer, target=target, seed=seed or None)
+    samples = () if image is None else read_samples(image, model)
+    notes = () if image is None else left_out(image)
+    return run_inspect(model, samples, layer=layer, target=target, runtime=runtime, command=call, notes=notes)
+
+
 def _names(given: str | Iterable[str] | None) -> list[str] | None:
     return [given] if isinstance(given, str) else given if given is None else list(given)
 
 
-def _call(model: Model, image: object, **options: object) -> str:
+def _call(verb: str, model: Model, image: object, **options: object) -> str:
     """Return the call that makes a run again; a live object is written as a comment, since it has no name here."""
-    images = list(image) if isinstance(image, list | tuple) else image
-    shown = f"[{', '.join(map(_written, images))}]" if isinstance(images, list) else _written(images)
-    return f"xai.explain({model.call or 'model'}, {shown}{_options(options)})"
+    shown = f"[{', '.join(map(_written, image))}]" if isinstance(image, list | tuple) else _written(image)
+    given = "" if image is None else f", {shown}"
+    return f"xai.{verb}({model.call or 'model'}{given}{_options(options)})"
 
 
 def _options(options: Mapping[str, object]) -> str:

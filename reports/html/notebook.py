@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from xai.reports.evidence import Evidence
-from xai.reports.figures import coloured, is_blank, is_signed, overlaid, picture, scale
+from xai.reports.figures import (
+    CHANNELS,
+    coloured,
+    is_blank,
+    is_signed,
+    mosaic,
+    overlaid,
+    picture,
+    scale,
+    strongest,
+)
 from xai.reports.html.page import Inline, environment
-from xai.reports.records import Finding
+from xai.reports.records import Finding, ModelRecord
+from xai.reports.words import amount
 
 SHOWN = 20  # groups; a notebook is no report
 
@@ -19,8 +32,18 @@ def summary(run: Evidence, findings: Sequence[Finding]) -> str:
     groups = [_group(run, place, [f for f in findings if f.input == place]) for place in list(places)[:SHOWN]]
     more = f"; the first {SHOWN} are shown, save(folder) writes them all" if len(places) > SHOWN else ""
     count = f"{len(findings)} finding{'s' * (len(findings) != 1)}"
-    words = f"{run.record.model.name}: {count}{more}. Maps are heuristics: they prove nothing."
+    model = run.record.model
+    said = f"{count}{more}. Maps are heuristics: they prove nothing." if findings else _size(model)
+    words = f"{model.name}: {said}"
     return environment().get_template("notebook.html").render(groups=groups, words=words)
+
+
+def _size(model: ModelRecord) -> str:
+    """Say how large a model is."""
+    if model.parameters is None:
+        return f"a black box: {model.no_graph}"
+    size = f"{amount(model.parameters)} parameters in {len(model.layers)} layer{'s' * (len(model.layers) != 1)}"
+    return f"{size}, {amount(model.multiply_adds)} multiply-adds an input; save(folder) writes a report with a drawing"
 
 
 def _group(run: Evidence, place: str | None, findings: list[Finding]) -> dict[str, Any]:
@@ -43,12 +66,23 @@ def _group(run: Evidence, place: str | None, findings: list[Finding]) -> dict[st
 
 def _image(run: Evidence, finding: Finding, pictures: Inline) -> dict[str, Any]:
     """Return the picture of a finding's answer, if it has one."""
-    if finding.status == "ok" and "picture" in finding.artefacts:
-        pixels = picture(run.array(finding, "picture"), run.range)
-    elif finding.status == "ok" and "map" in finding.artefacts and not is_blank(finding):
-        record, signed = run.input(finding), is_signed(finding)
-        colours = coloured(run.array(finding, "map"), scale(run, finding), signed=signed)
-        pixels = overlaid(picture(run.prepared(record), record.range), colours)
-    else:
+    pixels = _pixels(run, finding) if finding.status == "ok" else None
+    if pixels is None:
         return {"image": "", "small": False}
     return {"image": pictures.add(pixels), "small": pixels.shape[1] <= 128}
+
+
+def _pixels(run: Evidence, finding: Finding) -> np.ndarray | None:
+    held = finding.artefacts
+    if "picture" in held:
+        return picture(run.array(finding, "picture"), run.range)
+    if "map" in held and not is_blank(finding):
+        record, signed = run.input(finding), is_signed(finding)
+        colours = coloured(run.array(finding, "map"), scale(run, finding), signed=signed)
+        return overlaid(picture(run.prepared(record), record.range), colours)
+    if "activation" in held and len(held["activation"].shape) == 3:
+        raw = run.array(finding, "activation")
+        sheet = mosaic(raw[strongest(raw)[:CHANNELS]])
+        between = np.isnan(sheet)[..., None]
+        return np.where(between, np.uint8(255), coloured(sheet, scale(run, finding), signed=False))
+    return None

@@ -15,13 +15,46 @@ from markupsafe import Markup
 
 from xai.reports.evidence import Evidence
 from xai.reports.figures import encoded, picture, thumbnail
+from xai.reports.html.architecture import drawing
 from xai.reports.html.sections.base import Pictures, section_for
 from xai.reports.records import Finding, InputRecord
+from xai.reports.words import amount, memory, short
 from xai.text import visible
 
 BUDGET = 5 * 2**20
 SIDE_FOLDER = "report-images"
 _TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Head:
+    """What stands above a run's report: "<before> “name”<after>", and what a reader must bear in mind."""
+
+    title: str
+    kicker: str
+    before: str
+    after: str
+    caution: str
+
+
+_HEADS = {
+    "explain": Head(
+        title="what does it look at?",
+        kicker="explanation report",
+        before="What does",
+        after=" look at?",
+        caution="These maps show what the model responded to. They are heuristics: none of them proves that the model "
+        "is right, or right for the right reason.",
+    ),
+    "inspect": Head(
+        title="a look inside",
+        kicker="inspection report",
+        before="A look inside",
+        after="",
+        caution="Shapes, sizes and activations are read off the network itself. What its channels stand for is not "
+        "known, and nothing here says that the model is right.",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -81,7 +114,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(number=number, share=share, count=count)
+    made.filters.update(number=number, share=share, count=amount, short=short, memory=memory)
     return made
 
 
@@ -105,11 +138,6 @@ def share(value: float | None) -> str:
     return "< 0.1\u00a0%" if 0 < value < 0.0005 else f"{100 * value:.1f}\u00a0%"
 
 
-def count(value: int) -> str:
-    """Write a whole number with thin spaces between thousands."""
-    return f"{value:,}".replace(",", "\u202f")
-
-
 def _render(run: Evidence, pictures: Inline | Beside) -> Page:
     jinja = environment()
     style = (_TEMPLATES / "report.css").read_text(encoding="utf-8")
@@ -121,6 +149,8 @@ def _render(run: Evidence, pictures: Inline | Beside) -> Page:
         alone=_panels(run, None, pictures, jinja),
         tally=_tally(run.findings),
         methods=list(dict.fromkeys(finding.title for finding in run.findings)),
+        head=_HEADS.get(run.record.verb, _HEADS["explain"]),
+        drawing=_drawing(run, jinja),
         card=json.dumps(run.record.model.card, indent=1, ensure_ascii=False),
         style=Markup(style),  # our own file, not a user's text
         csp=f"default-src 'none'; img-src {images}; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
@@ -128,13 +158,20 @@ def _render(run: Evidence, pictures: Inline | Beside) -> Page:
     return Page(html, pictures.files)
 
 
+def _drawing(run: Evidence, jinja: Environment) -> Markup:
+    """Return the drawing of the network, if its blocks are known."""
+    made = drawing(run.record.model.blocks)
+    return Markup(jinja.get_template("architecture.html").render(d=made)) if made else Markup()  # autoescape is on
+
+
 def _input(run: Evidence, record: InputRecord, pictures: Pictures, jinja: Environment) -> dict[str, Any]:
-    pixels = picture(run.prepared(record), record.range)
+    is_picture = len(record.prepared.shape) == 3
+    pixels = picture(run.prepared(record), record.range) if is_picture else None
     return {
         "record": record,
-        "picture": pictures.add(pixels),
-        "thumbnail": pictures.add(thumbnail(pixels)) if len(run.record.inputs) > 1 else "",
-        "small": pixels.shape[1] <= 128,
+        "picture": "" if pixels is None else pictures.add(pixels),
+        "thumbnail": "" if pixels is None or len(run.record.inputs) < 2 else pictures.add(thumbnail(pixels)),
+        "small": pixels is not None and pixels.shape[1] <= 128,
         "tally": _tally(finding for finding in run.findings if finding.input == record.id),
         "panels": _panels(run, record.id, pictures, jinja),
     }

@@ -39,7 +39,17 @@ def test_import_xai_needs_no_torch(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["explain", "--help"], ["report", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["explain", "--help"],
+        ["inspect", "--help"],
+        ["inspect", "--card-schema"],
+        ["report", "--help"],
+        ["--version"],
+    ],
+)
 def test_help_needs_no_torch(tmp_path: Path, arguments: list[str]) -> None:
     done = python(BLOCK + f"from xai.cli.main import run; sys.exit(run({arguments!r}))", tmp_path)
     assert done.returncode == 0, done.stderr

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tests.networks import Small, seeded
+from tests.networks import Branching, Small, seeded
 from xai.api import load
 from xai.models.layout import Factor, Layout
 from xai.models.model import Model
@@ -202,3 +204,14 @@ def test_a_grid_is_the_inverse_of_flattening(channels: int, rows: int, columns: 
     layout = _tokens(2, rows, columns, channels, prefix)
     assert layout.is_feature_map
     assert torch.equal(layout.to_grid(tokens), picture)
+
+
+def test_a_program_with_programs_inside_is_a_black_box(tmp_path: Path) -> None:
+    path = tmp_path / "branching.pt"
+    torch.jit.save(torch.jit.script(Branching().eval()), path)
+    model = load(path, shape=(3, 12, 10))
+    assert model.graph is None
+    assert "its data decide which operators run" in model.no_graph
+    bright, dark = torch.full((1, 3, 12, 10), 0.5), torch.full((1, 3, 12, 10), -0.5)
+    torch.testing.assert_close(model(dark), model(bright))
+    assert model.fingerprint == model.digest

@@ -40,7 +40,7 @@ def test_what_is_declared_holds_and_a_contradiction_is_said() -> None:
     model = load(network(3, nn.Softmax(dim=1)), shape=SHAPE, output="logits")
     assert model.card.output == "probabilities"
     assert any("declared to be logits, but they sum to one" in line for line in model.assumed)
-    with pytest.raises(RefusedFileError, match=r"declares output: probabilities, but .* declare logits"):
+    with pytest.raises(RefusedFileError, match=r"^declared: output: probabilities .*, but .* declare logits"):
         load(Linear(), shape=SHAPE, output="probabilities")
     model = load(Linear(), shape=SHAPE, output="values")
     assert explain(model, X, methods="occlusion").record.inputs[0].predictions[0].probability is None

@@ -13,7 +13,7 @@ from tests.conftest import IMAGES, ROOT
 from tests.networks import Branching, Linear
 from tests.reports.test_browser import VIEWS
 from tests.reports.test_page import HOSTILE
-from xai.api import explain, load
+from xai.api import explain, inspect, load
 from xai.models.model import Model
 
 pytestmark = pytest.mark.browser
@@ -41,12 +41,14 @@ def pages(shapes: Model, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     return {
         "full": full.save(folder / "full"),
         "hostile": explain(model, torch.rand(3, 12, 10), target=0).save(folder / "hostile"),
+        "channels": inspect(shapes, IMAGES / "star.png").save(folder / "channels"),
+        "units": inspect(model, torch.rand(3, 12, 10), "einsum").save(folder / "units"),
         "skipped": explain(box, torch.full((3, 12, 10), 0.5)).save(folder / "skipped"),
     }
 
 
 @pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("page", ["full", "hostile", "skipped"])
+@pytest.mark.parametrize("page", ["full", "hostile", "skipped", "channels", "units"])
 def test_axe_finds_no_serious_fault(browser: Any, axe: str, pages: dict[str, Path], view: str, page: str) -> None:
     context = browser.new_context(bypass_csp=True, **VIEWS[view])
     tab = context.new_page()

@@ -11,7 +11,7 @@ import torch
 from tests.conftest import IMAGES
 from tests.networks import Linear
 from tests.reports.test_page import HOSTILE
-from xai.api import explain, load
+from xai.api import explain, inspect, load
 from xai.models.model import Model
 from xai.reports.html.page import render
 
@@ -31,6 +31,8 @@ def pages(shapes: Model, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     made = {"plain": plain.save(folder / "plain")}
     model = load(Linear(), shape=(3, 12, 10), classes=(HOSTILE, "b", "c"), name=HOSTILE)
     made["hostile"] = explain(model, torch.rand(3, 12, 10), target=0).save(folder / "hostile")
+    made["inside"] = inspect(model, torch.rand(3, 12, 10), layer="einsum").save(folder / "inside")
+    made["channels"] = inspect(shapes, [IMAGES / "star.png", IMAGES / "ring.png"]).save(folder / "channels")
     made["large"] = plain.save(folder / "large")
     page = render(plain, budget=1000)
     made["large"].write_text(page.html)
@@ -41,7 +43,7 @@ def pages(shapes: Model, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 
 @pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("page", ["plain", "hostile", "large"])
+@pytest.mark.parametrize("page", ["plain", "hostile", "large", "inside", "channels"])
 def test_the_page_is_whole_and_silent(browser: Any, pages: dict[str, Path], view: str, page: str) -> None:
     context = browser.new_context(**VIEWS[view])
     tab = context.new_page()
@@ -58,9 +60,9 @@ def test_the_page_is_whole_and_silent(browser: Any, pages: dict[str, Path], view
     assert outside == []
     if page != "large":
         assert [url for url in asked if not url.startswith("data:")] == [pages[page].as_uri()]
-    assert tab.evaluate("document.images.length") >= 3
+    assert tab.evaluate("document.images.length") >= (1 if page == "inside" else 3)
     assert tab.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
-    assert "look at?" in tab.title()
+    assert ("a look inside" if page in ("inside", "channels") else "look at?") in tab.title()
     assert tab.title() != "hacked"
     assert tab.evaluate("document.documentElement.scrollWidth") <= VIEWS[view]["viewport"]["width"]
     context.close()
@@ -75,3 +77,23 @@ def test_dark_and_light_differ(browser: Any, pages: dict[str, Path]) -> None:
         grounds.append(tab.evaluate("getComputedStyle(document.body).backgroundColor"))
         context.close()
     assert grounds[0] != grounds[1]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_drawings_words_stay_within_their_blocks(browser: Any, pages: dict[str, Path], view: str) -> None:
+    context = browser.new_context(**VIEWS[view])
+    tab = context.new_page()
+    tab.goto(pages["channels"].as_uri())
+    outside = tab.evaluate(
+        """[...document.querySelectorAll(".architecture g")].flatMap(block => {
+            const box = block.querySelector("rect").getBoundingClientRect()
+            return [...block.querySelectorAll("text")].filter(text => {
+                const own = text.getBoundingClientRect()
+                return own.left < box.left || own.right > box.right || own.bottom > box.bottom + 1
+            }).map(text => text.textContent)
+        })"""
+    )
+    assert tab.locator(".architecture g").count() == 20
+    assert outside == []
+    assert tab.evaluate("parseFloat(getComputedStyle(document.querySelector('.architecture text')).fontSize)") >= 11
+    context.close()

@@ -100,6 +100,20 @@ def test_a_real_record_fits_the_schema_and_a_wrong_one_does_not(golden: Path) ->
         jsonschema.validate(record, schema)
 
 
+def test_a_record_without_what_came_later_is_read(golden: Path) -> None:
+    record = json.loads((golden / "record.json").read_text())
+    later = ("guessed", "multiply_adds", "weight_bytes", "activation_bytes", "blocks", "spatial_layer", "analyses")
+    for name in (*later, "no_spatial_layer"):
+        del record["model"][name]
+    for layer in record["model"]["layers"]:
+        del layer["multiply_adds"]
+    old = RunRecord.model_validate(record)
+    assert old.model.multiply_adds is None
+    page = render(Run(old, open_run(golden).store)).html
+    assert "The network at a glance" not in page
+    assert "<td>–</td>" in page, "what is not known is a dash"
+
+
 @given(st.lists(findings, max_size=2))
 @settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 def test_reading_what_was_written_gives_the_same(drawn: list[Finding]) -> None:

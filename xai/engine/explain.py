@@ -9,10 +9,9 @@ from datetime import UTC, datetime
 import torch
 
 from xai.data.samples import Sample
-from xai.engine.facts import input_record, model_record, versions
+from xai.engine.facts import input_record, model_record, outputs_of, versions
 from xai.engine.findings import Analysis
 from xai.engine.plan import ExplainPlan
-from xai.errors import AnalysisError
 from xai.models.model import Model
 from xai.models.targets import Target
 from xai.reports.artefacts import MemoryStore, Store
@@ -53,7 +52,7 @@ def explain(
     wanted: dict[Target, Sample] = {}  # every target that was asked for, with the first sample that asked
     for sample in samples:
         with runtime.seeded("outputs", sample.id):
-            outputs = _outputs(model, sample)
+            outputs = outputs_of(model, sample)
         inputs.append(input_record(sample, outputs, model, store))
         targets = _targets(plan, outputs, model)
         wanted = {**dict.fromkeys(targets, sample), **wanted}
@@ -85,15 +84,6 @@ def explain(
         ),
         store,
     )
-
-
-def _outputs(model: Model, sample: Sample) -> torch.Tensor:
-    """Return the model's outputs (classes,) for one sample."""
-    with torch.no_grad():
-        outputs = model(sample.input[None].to(model.device))[0]
-    if not torch.isfinite(outputs).all():
-        raise AnalysisError(f"the model's outputs for {sample.source} hold NaN or infinite values")
-    return outputs
 
 
 def _targets(plan: ExplainPlan, outputs: torch.Tensor, model: Model) -> list[Target]:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import asdict
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import torch
 
 from xai.data.samples import Sample
+from xai.errors import AnalysisError
+from xai.models.blocks import blocks
+from xai.models.cost import multiply_adds
+from xai.models.graph import Graph
 from xai.models.model import Model
 from xai.reports.artefacts import Store, put
-from xai.reports.records import InputRecord, LayerRecord, ModelRecord, Prediction
+from xai.reports.records import BlockRecord, InputRecord, LayerRecord, ModelRecord, Prediction
 from xai.version import __version__
 
 PACKAGES = ("torch", "torchvision", "numpy", "pillow")
@@ -32,8 +38,7 @@ def versions() -> dict[str, str]:
 
 def model_record(model: Model) -> ModelRecord:
     """Return the model as it was understood."""
-    layers = [layer for layer in model.graph.layers.values() if layer.leaf] if model.graph else []
-    return ModelRecord(
+    record = ModelRecord(
         name=model.name,
         source=model.source,
         format=model.format,
@@ -42,10 +47,44 @@ def model_record(model: Model) -> ModelRecord:
         fingerprint=model.fingerprint,
         card=model.card.model_dump(mode="json", exclude_none=True),
         assumed=model.assumed,
-        parameters=model.graph.parameters if model.graph else None,
-        layers=tuple(LayerRecord(name=x.name, kind=x.kind, shape=x.shape, parameters=x.parameters) for x in layers),
+        parameters=None,
+        layers=(),
         no_graph=model.no_graph,
+        guessed=dict(model.guessed),
     )
+    return record if model.graph is None else record.model_copy(update=_graph_facts(model.graph))
+
+
+def _graph_facts(graph: Graph) -> dict[str, Any]:
+    """Return what a graph tells of the model."""
+    costs = multiply_adds(graph)
+    return {
+        "parameters": graph.parameters,
+        "multiply_adds": sum(costs.values()),
+        "weight_bytes": graph.bytes_of_weights,
+        "activation_bytes": graph.bytes_per_input,
+        "layers": tuple(
+            LayerRecord(
+                name=layer.name,
+                kind=layer.kind,
+                shape=layer.shape,
+                parameters=layer.parameters,
+                multiply_adds=sum(costs.get(node.name, 0) for node in graph.members[layer.name]),
+            )
+            for layer in graph.layers.values()
+            if layer.leaf
+        ),
+        "blocks": tuple(BlockRecord(**asdict(block)) for block in blocks(graph)),
+    }
+
+
+def outputs_of(model: Model, sample: Sample) -> torch.Tensor:
+    """Return the model's outputs (classes,) for one sample; raise AnalysisError if they are no numbers."""
+    with torch.no_grad():
+        outputs = model(sample.input[None].to(model.device))[0]
+    if not torch.isfinite(outputs).all():
+        raise AnalysisError(f"the model's outputs for {sample.source} hold NaN or infinite values")
+    return outputs
 
 
 def input_record(sample: Sample, outputs: torch.Tensor, model: Model, store: Store) -> InputRecord:

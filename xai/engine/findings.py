@@ -41,7 +41,7 @@ class Analysis:
         targets = targets if method.about_target() else targets[:1]
         about, key = method.about, sample.digest if method.about_input() else ""
         self.runtime.progress(f"{about.title} on {sample.id if key else self.model.name}", 0, 1)
-        if reason := missing(about, self.model):
+        if reason := missing(method, self.model):
             tried: Attempt[list[Explanation]] = Attempt("skipped", None, reason, 0.0)
         else:
             tried = attempt(
@@ -100,7 +100,7 @@ class Analysis:
         """Let one measure judge one map."""
         about = measure.about
         self.runtime.progress(f"{about.title} of {method.about.title} on {sample.id}", 0, 1)
-        reason = "the map is blank" if answer.is_blank else missing(about, self.model)
+        reason = "the map is blank" if answer.is_blank else missing(measure, self.model)
         if reason:
             tried: Attempt[Judgement] = Attempt("skipped", None, reason, 0.0)
         else:

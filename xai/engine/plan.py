@@ -8,12 +8,13 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from xai.errors import UsageError, unknown
+from xai.errors import NotApplicableError, UsageError, unknown
 from xai.explainers.base import Explainer, explainers
 from xai.measures.base import Measure, measures
 from xai.models.card import one_line
 from xai.models.model import Model
-from xai.registry import Family, Method, Need
+from xai.registry import Family, Need
+from xai.reports.records import AnalysisRecord
 
 Parameters = Mapping[str, Mapping[str, Any]]
 ALL, NONE = "all", "none"
@@ -80,20 +81,50 @@ def plan_explain(
         target,
         top or 1,
     )
-    for method in plan.methods:
-        method.check(model)
-    for measure in plan.measures:
-        measure.check(model)
+    asked: list[Explainer | Measure] = [*plan.methods, *plan.measures]
+    for one in asked:
+        if not _inapplicable(one, model):
+            one.check(model)
     if target is not None:
         model.target(target)
     return plan
 
 
-def missing(about: Method, model: Model) -> str:
-    """Return why a method or measure cannot run on this model, or ""."""
+def missing(one: Explainer | Measure, model: Model) -> str:
+    """Return why a method or measure cannot run on this model, whatever the input, or ""."""
+    about = one.about
     if model.graph is None and about.needs & {Need.GRAPH, Need.GRADIENTS}:
         needs = " and ".join(sorted(about.needs))
         return f"{about.title} needs {needs}, and the model is a black box: {model.no_graph}"
+    return _inapplicable(one, model)
+
+
+def _inapplicable(one: Explainer | Measure, model: Model) -> str:
+    try:
+        one.applies(model)
+    except NotApplicableError as error:
+        return str(error)
+    return ""
+
+
+def analyses(model: Model) -> tuple[AnalysisRecord, ...]:
+    """Return which methods and measures there are, and why some cannot run on this model as they are by default."""
+    known: list[tuple[str, Explainer | Measure]] = [(cls.family, cls()) for cls in explainers.all().values()]
+    known += [(measures.noun, cls()) for cls in measures.all().values()]
+    return tuple(
+        AnalysisRecord(family=family, method=one.about.name, title=one.about.title, reason=_hindrance(one, model))
+        for family, one in known
+    )
+
+
+def _hindrance(one: Explainer | Measure, model: Model) -> str:
+    """Return why a method or measure cannot run, or "": what is missing, or a default that does not fit."""
+    if reason := missing(one, model):
+        return reason
+    try:
+        one.check(model)
+    except UsageError as error:
+        return str(error)
     return ""
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from xai.errors import AnalysisError
+from xai.errors import AnalysisError, NotApplicableError
 from xai.models.model import Model
 from xai.models.targets import Target
 from xai.registry import Family, Method, Need
@@ -89,6 +89,11 @@ class Explainer(BaseModel, ABC):
 
     def check(self, model: Model) -> None:
         """Raise UsageError if a parameter does not fit this model: before anything is computed."""
+
+    def applies(self, model: Model) -> None:
+        """Raise NotApplicableError if there is no answer for this model, whatever the input."""
+        if not model.input.is_picture:
+            raise NotApplicableError(f"it is about pictures, and the model takes inputs of shape {model.input.shape}")
 
     def about_input(self) -> bool:
         """Say whether the answer is about the input; else it is about the model alone."""

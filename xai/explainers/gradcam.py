@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from xai.errors import NotApplicableError
 from xai.explainers.base import Attribution, Attributor
+from xai.models.graph import Layer
 from xai.models.model import Model
 from xai.models.targets import Target
 from xai.registry import Kind, Method, Need
@@ -48,6 +49,11 @@ class GradCAM(Attributor):
         if self.layer is not None and model.graph is not None:
             model.layer(self.layer)
 
+    def applies(self, model: Model) -> None:
+        """Raise NotApplicableError if no layer has rows and columns, or the named one has none."""
+        super().applies(model)
+        self._layer(model)
+
     def attribute(
         self,
         model: Model,
@@ -56,16 +62,21 @@ class GradCAM(Attributor):
         runtime: Runtime,  # noqa: ARG002  # one forward pass needs no batches
     ) -> list[Attribution]:
         """Weight the layer's channels by a target's mean gradient, add them up, keep what is positive."""
-        layer = model.layer(self.layer) if self.layer else model.spatial_layer
-        if layer.layout is None or not layer.layout.is_feature_map:
-            raise NotApplicableError(f"the output of layer {layer.name!r} has no rows and columns: {layer.shape}")
+        layer = self._layer(model)
         tap = model.tap(x[None], layer)
-        activation = layer.layout.to_grid(tap.value.detach())
+        activation = layer.by_channel(tap.value.detach())
         found = []
         for target in targets:
             (gradient,) = torch.autograd.grad(target(tap.outputs).sum(), tap.value, retain_graph=True)
-            coarse = grad_cam(activation, layer.layout.to_grid(gradient))
+            coarse = grad_cam(activation, layer.by_channel(gradient))
             fine = F.interpolate(coarse[:, None], size=x.shape[-2:], mode="bilinear", align_corners=False)
             grid = f"{coarse.shape[-2]} x {coarse.shape[-1]}"
             found.append(Attribution(fine[0, 0], chosen={"layer": layer.name, "grid": grid}))
         return found
+
+    def _layer(self, model: Model) -> Layer:
+        """Return the layer that is looked at: one with rows and columns."""
+        layer = model.layer(self.layer) if self.layer else model.spatial_layer
+        if not layer.is_feature_map:
+            raise NotApplicableError(f"the output of layer {layer.name!r} has no rows and columns: {layer.shape}")
+        return layer

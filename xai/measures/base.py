@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from xai.errors import NotApplicableError
 from xai.models.model import Model
 from xai.models.targets import Target
 from xai.registry import Family, Method
@@ -79,6 +80,11 @@ class Measure(BaseModel, ABC):
 
     def check(self, model: Model) -> None:
         """Raise UsageError if a parameter does not fit this model: before anything is computed."""
+
+    def applies(self, model: Model) -> None:
+        """Raise NotApplicableError if it can not judge maps of this model, whatever the input."""
+        if not model.input.is_picture:
+            raise NotApplicableError(f"it judges maps of pictures; the model takes inputs of shape {model.input.shape}")
 
     def measure(self, subject: Subject, runtime: Runtime) -> Judgement:
         """Judge a map; random numbers follow from the runtime's seed, the measure's name and the sample's digest."""

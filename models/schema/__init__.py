@@ -1,0 +1,20 @@
+"""The JSON Schema of a model's card, for editors and for those who write cards without this package."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from xai.models.card import Card
+
+FILE = Path(__file__).parent / "card.json"
+
+
+def text() -> str:
+    """Return the schema (draft 2020-12) as it is shipped."""
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Card.model_json_schema(),
+        "title": "Card of a model",
+    }
+    return json.dumps(schema, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
