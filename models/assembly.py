@@ -23,6 +23,7 @@ from xai.text import storable
 
 log = logging.getLogger(__name__)
 
+MAX_BYTES = 8 * 2**30  # of the values that live at once for one input
 AGREEMENT = 1e-4  # of a graph with its reference, as a share of the largest output, or of one
 
 
@@ -71,6 +72,11 @@ def assemble(found: Found, card: Card, device: torch.device) -> Model:
     _check_finite(found.network, found.source)
     network = InputUnits(found.network, card.input)
     graph, forward, no_graph = _program(network, device, found.identity)
+    if graph is not None and graph.bytes_per_input > MAX_BYTES:
+        raise RefusedFileError(
+            f"model {found.source} needs {graph.bytes_per_input / 2**30:.1f} GiB for one input; expected at most "
+            f"{MAX_BYTES // 2**30}"
+        )
     if found.reference is not None:
         reference = InputUnits(found.reference, card.input)
         reason = no_graph or _disagreement(forward, reference, card, device)

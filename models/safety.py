@@ -44,7 +44,6 @@ _SIGNS = (  # where, which bytes, what has them
     (0, b"\xff\xd8\xff", "a JPEG picture"),
     (0, b"RIFF", "a WEBP picture"),
     (0, b"%PDF", "a PDF"),
-    (0, b"\x08", "an ONNX file"),
 )
 
 

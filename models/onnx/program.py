@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,13 +21,24 @@ from xai.errors import RefusedFileError
 from xai.models.onnx import symbolic
 from xai.models.onnx.batch import freed_gather, freed_shape
 from xai.models.onnx.naming import places
-from xai.models.onnx.operators.base import MAX_NUMBERS, Node, UnsupportedError, Value, says_how, table
+from xai.models.onnx.operators.base import (
+    MAX_NUMBERS,
+    Node,
+    UnsupportedError,
+    Value,
+    check_size,
+    says_how,
+    table,
+)
 from xai.models.onnx.operators.elementwise import DTYPES
 from xai.models.onnx.reading import OnnxFile, attributes
 from xai.models.stack import Stack, module_stacks
 
 _RANDOM = frozenset(
     ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial")
+)
+_MOVING = frozenset(
+    ("Cast", "Concat", "Gather", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze", "Add", "Mul", "Sub", "Div")
 )
 _STATISTICS = frozenset((("BatchNormalization", 3), ("BatchNormalization", 4)))
 _PREPROCESSING = frozenset(("Sub", "Div", "Pow", "Equal", "Where", "Mod"))  # what they take is chosen, not learnt
@@ -184,10 +196,9 @@ class OnnxProgram(nn.Module):
             for array in [self.constants.get(name, np.zeros(0))]
         ]
         with _named(node), torch.no_grad():
+            _check_made(node, function, inputs)
             made = function(node, *inputs)
             for name, value in zip(node.outputs, made if isinstance(made, tuple) else (made,), strict=False):
-                if isinstance(value, torch.Tensor) and value.numel() > MAX_NUMBERS:
-                    raise UnsupportedError(f"it makes {value.numel()} numbers")
                 self.constants[name] = _on_host(value)
         return True
 
@@ -234,6 +245,18 @@ def _is_trained(value: torch.Tensor, uses: list[tuple[str, int]]) -> bool:
     if not value.is_floating_point() or value.numel() < 2:
         return False
     return any(use not in _STATISTICS and use[0] not in _PREPROCESSING for use in uses)
+
+
+def _check_made(node: Node, function: Callable[..., Any], inputs: list[Value]) -> None:
+    """Refuse a constant that is absurdly large, before it is computed."""
+    count = math.prod(max(value.numel(), 1) for value in inputs if isinstance(value, torch.Tensor))
+    if node.kind in _MOVING and count <= MAX_NUMBERS:
+        return
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        made = function(node, *inputs)
+    for value in made if isinstance(made, tuple) else (made,):
+        if isinstance(value, torch.Tensor):
+            check_size(value.shape)
 
 
 def _data(node: Node, inputs: list[Value]) -> list[Value]:

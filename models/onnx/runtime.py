@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
+import onnx.shape_inference
 import onnxruntime
 import torch
 
 from xai.errors import RefusedFileError
 from xai.models.onnx.reading import OnnxFile
+
+log = logging.getLogger(__name__)
 
 _NUMBERS = {
     1: np.float32,
@@ -23,6 +29,8 @@ _NUMBERS = {
     11: np.float64,
 }
 _SILENT = 4
+SECONDS = 60  # that one input may take
+MAX_VALUE = 2**31  # bytes of one value of a graph that is run as it is
 
 
 def runner(file: OnnxFile) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -49,10 +57,26 @@ def runner(file: OnnxFile) -> Callable[[torch.Tensor], torch.Tensor]:
             values = values.reshape(len(values), *shape)
         if np.issubdtype(dtype, np.integer):
             values = np.rint(values)
-        (scores,) = session.run([file.output.name], {file.input.name: np.ascontiguousarray(values.astype(dtype))})
+        fed = {file.input.name: np.ascontiguousarray(values.astype(dtype))}
+        with _bounded(SECONDS * max(len(values), 1)) as options:
+            (scores,) = session.run([file.output.name], fed, options)
         return torch.from_numpy(np.asarray(scores, dtype=np.float32))
 
     return run
+
+
+@contextmanager
+def _bounded(seconds: float) -> Iterator[onnxruntime.RunOptions]:
+    """Let a run end after some seconds: a file may loop for ever."""
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = _SILENT
+    timer = threading.Timer(seconds, lambda: setattr(options, "terminate", True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield options
+    finally:
+        timer.cancel()
 
 
 def _session(file: OnnxFile) -> onnxruntime.InferenceSession:
@@ -67,6 +91,21 @@ def _session(file: OnnxFile) -> onnxruntime.InferenceSession:
         raise RefusedFileError(
             f"model {file.path}: onnxruntime does not take it ({' '.join(str(error).split())[:200]})"
         ) from error
+
+
+def check_values(file: OnnxFile) -> None:
+    """Raise RefusedFileError if a value of the graph is absurdly large, as far as sizes are known before it runs."""
+    try:
+        inferred = onnx.shape_inference.infer_shapes(file.model, data_prop=True)
+    except Exception as error:  # what the inference raises has no common root
+        log.debug("no shapes could be inferred: %s", error)
+        return
+    for value in (*inferred.graph.value_info, *inferred.graph.output):
+        sizes = [axis.dim_value for axis in value.type.tensor_type.shape.dim if axis.dim_value > 0]
+        if 4 * math.prod(sizes) > MAX_VALUE:
+            raise RefusedFileError(
+                f"model {file.path}: its value {value.name!r} has the shape {sizes}, more than 2 GiB"
+            )
 
 
 def _message(file: OnnxFile) -> bytes:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
+from tests.models.onnx.test_networks import exported
 from tests.models.test_pt2 import export
 from tests.networks import seeded
 from xai.api import load
@@ -42,6 +43,7 @@ FORMS: dict[str, Callable[[nn.Module, Path], object]] = {
         network.state_dict(), path, _use_new_zipfile_serialization=False
     ),
     "TorchScript": lambda network, path: torch.jit.save(torch.jit.script(network), path),
+    "ONNX": lambda network, path: exported(network, (3, 6, 6), path, "old"),
     "torch.export": lambda network, path: export(network, path, shape=(3, 6, 6)),
 }
 EDITS = st.lists(
@@ -106,7 +108,7 @@ def opens_or_says_why(content: bytes, folder: Path, name: str) -> None:
 
 
 def architecture(name: str, folder: Path) -> str | None:
-    return None if name in ("TorchScript", "torch.export") else f"{folder / 'net.py'}:make"
+    return None if name in ("TorchScript", "torch.export", "ONNX") else f"{folder / 'net.py'}:make"
 
 
 SOME = settings(
