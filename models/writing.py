@@ -45,6 +45,9 @@ def write(model: Model, path: Path, *, overwrite: bool = False) -> float:
         AnalysisError: the file does not give what the model gives; nothing is left then.
     """
     writable(path, overwrite=overwrite)
+    card, text = path.with_suffix(".yaml"), _card(model)
+    if card.exists() and not overwrite and card.read_bytes() != text.encode():
+        raise UsageError(f"{card} exists and says something else; choose another name, or replace it with --overwrite")
     partial = path.with_name(f".{path.name}.partial{path.suffix}")
     try:
         with quiet(), contextlib.redirect_stdout(io.StringIO()), _silent("onnxscript"):
@@ -53,7 +56,7 @@ def write(model: Model, path: Path, *, overwrite: bool = False) -> float:
         os.replace(partial, path)  # noqa: PTH105  # atomic, as Path.replace
     finally:
         partial.unlink(missing_ok=True)
-    path.with_suffix(".yaml").write_text(_card(model), encoding="utf-8")
+    card.write_text(text, encoding="utf-8")
     return worst
 
 
@@ -63,9 +66,8 @@ def writable(path: Path, *, overwrite: bool = False) -> None:
         raise UsageError(f"{path}: expected a name that ends in {' or '.join(_WRITERS)}")
     if not path.parent.is_dir():
         raise UsageError(f"{path}: folder {path.parent} does not exist")
-    for file in (path, path.with_suffix(".yaml")):
-        if file.exists() and (file.is_dir() or not overwrite):
-            raise UsageError(f"{file} exists; choose another name, or replace it with --overwrite")
+    if path.exists() and (path.is_dir() or not overwrite):
+        raise UsageError(f"{path} exists; choose another name, or replace it with --overwrite")
 
 
 def _program(model: Model) -> torch.export.ExportedProgram:

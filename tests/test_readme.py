@@ -46,6 +46,15 @@ def test_the_look_inside_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert (tmp_path / "digits.yaml").is_file()
 
 
+def test_models_leave_as_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = next(code for code in CONSOLE if "xai export" in code).splitlines()
+    assert len(lines) == 3
+    for line in lines:
+        assert run(shlex.split(line)[1:]) == 0, line
+    assert {path.name for path in tmp_path.glob("shapes.*")} == {"shapes.onnx", "shapes.pt2", "shapes.yaml"}
+
+
 def test_the_options_of_the_other_examples_exist(capsys: pytest.CaptureFixture[str]) -> None:
     lines = next(code for code in CONSOLE if "resnet.pth" in code).splitlines()
     for line in lines:

@@ -78,7 +78,7 @@ def test_a_file_that_is_there_is_not_replaced_unasked(tmp_path: Path) -> None:
         export(small(), tmp_path / "net.onnx")
     assert (tmp_path / "net.onnx").read_text() == "mine"
     (tmp_path / "other.yaml").write_text("mine")
-    with pytest.raises(UsageError, match=r"other\.yaml exists"):
+    with pytest.raises(UsageError, match=r"other\.yaml exists and says something else"):
         export(small(), tmp_path / "other.onnx")
     export(small(), tmp_path / "net.onnx", overwrite=True)
     assert load(tmp_path / "net.onnx").classes == tuple("abcd")

@@ -21,6 +21,8 @@ from xai.models.model import Model
 from xai.models.onnx.reading import read
 from xai.models.onnx.runtime import runner
 
+FILES = Path(__file__).parent / "files"  # what tf2onnx made of Keras; see make_keras.py there
+
 
 class Signal(nn.Module):
     """A 1-D CNN."""
@@ -340,3 +342,24 @@ def test_two_models_of_one_network_agree_on_its_file(tmp_path: Path) -> None:
     one, two = load(path), load(path)
     assert isinstance(one, Model)
     assert one.fingerprint == two.fingerprint
+
+
+def test_a_keras_network_with_channels_last_is_read_as_it_is(data_of_keras: dict[str, np.ndarray]) -> None:
+    model = load(FILES / "keras.onnx")
+    assert model.graph is not None, model.no_graph
+    assert (model.input.shape, model.input.layout) == ((3, 20, 24), "channels last")
+    x = torch.from_numpy(data_of_keras["x"]).permute(0, 3, 1, 2)
+    np.testing.assert_allclose(model(x).numpy(), data_of_keras["y"], atol=1e-5)
+    assert model.spatial_layer.name.endswith("last_1/mul_1")
+    assert explain(model, x[0], methods="gradcam", measures="none")["gradcam"].map.shape == (20, 24)
+
+
+def test_a_keras_network_with_a_loop_runs_in_onnxruntime(data_of_keras: dict[str, np.ndarray]) -> None:
+    model = load(FILES / "keras_recurrent.onnx")
+    assert "operator Loop" in model.no_graph
+    np.testing.assert_allclose(model(torch.from_numpy(data_of_keras["xr"])).numpy(), data_of_keras["yr"], atol=1e-5)
+
+
+@pytest.fixture
+def data_of_keras() -> dict[str, np.ndarray]:
+    return dict(np.load(FILES / "keras.npz"))

@@ -1,0 +1,125 @@
+"""Black boxes: whatever gives scores is explained by what needs only scores, and the rest says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from onnx import helper
+from sklearn.datasets import load_digits
+from sklearn.neighbors import KNeighborsClassifier
+from torch import nn
+
+from tests.models.onnx.test_networks import saved
+from tests.networks import Small, seeded
+from xai.api import explain, load
+from xai.errors import RefusedFileError, UsageError
+from xai.models.model import Model
+
+
+class Wayward(nn.Module):
+    """Its data decide which way it goes: torch.export cannot follow it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = seeded(Small)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x) if x.sum() > 0 else self.inner(-x)
+
+
+def function(tmp_path: Path) -> Model:
+    weights = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    return load(lambda batch: torch.einsum("bchw,kchw->bk", batch, weights), shape=(3, 16, 16))
+
+
+def numpy_function(tmp_path: Path) -> Model:
+    return load(lambda batch: np.asarray(batch).reshape(len(batch), -1)[:, :4], shape=(3, 16, 16))
+
+
+def wayward(tmp_path: Path) -> Model:
+    return load(Wayward(), shape=(3, 16, 16))
+
+
+def in_onnxruntime(tmp_path: Path) -> Model:
+    nodes = [helper.make_node("Det", ["x"], ["d"], name="d"), helper.make_node("Flatten", ["d"], ["y"])]
+    return load(saved(nodes, tmp_path / "net.onnx", [1, 3, 16, 16]))
+
+
+def estimator(tmp_path: Path) -> Model:
+    rows, labels = load_digits(return_X_y=True)
+    return load(KNeighborsClassifier().fit(rows[:300] / 16, labels[:300]), shape=(1, 8, 8))
+
+
+KINDS: dict[str, tuple[Callable[[Path], Model], str]] = {
+    "function": (function, "it is a function"),
+    "numpy function": (numpy_function, "it is a function"),
+    "wayward module": (wayward, "torch.export cannot follow"),
+    "onnxruntime": (in_onnxruntime, "operator Det"),
+    "estimator": (estimator, "KNeighborsClassifier has predict_proba and no graph"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_needs_only_outputs_works_and_the_rest_is_skipped_with_its_reason(tmp_path: Path, kind: str) -> None:
+    make, reason = KINDS[kind]
+    model = make(tmp_path)
+    assert model.graph is None
+    assert reason in model.no_graph
+    x = torch.rand(*model.input.shape, generator=torch.Generator().manual_seed(0))
+    run = explain(model, x, methods="all", parameters={"lime": {"samples": 60}})
+    statuses = {finding.method: finding.status for finding in run.findings}
+    assert statuses == {"deepdream": "skipped", "gradcam": "skipped", "lime": "ok", "occlusion": "ok"}
+    for finding in run.findings:
+        assert (reason in finding.reason) == (finding.status == "skipped")
+        assert "failed" not in {trust.status for trust in finding.trust}
+    batch = torch.rand(5, *model.input.shape)
+    torch.testing.assert_close(model(batch), torch.cat([model(row[None]) for row in batch]), atol=1e-4, rtol=1e-4)
+
+
+def test_occlusion_of_a_function_is_its_closed_form() -> None:
+    weights = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    model = load(lambda batch: torch.einsum("bchw,kchw->bk", batch, weights), shape=(1, 8, 8))
+    x = torch.rand(1, 8, 8)
+    options = {"occlusion": {"window": 1, "stride": 1, "fill": "black"}}
+    found = explain(model, x, methods="occlusion", measures="none", target=1, parameters=options)["occlusion"].map
+    np.testing.assert_allclose(found, (weights[1, 0] * x[0]).numpy(), atol=2e-5)
+
+
+def test_an_estimator_brings_its_classes(tmp_path: Path) -> None:
+    model = estimator(tmp_path)
+    assert model.classes == tuple("0123456789")
+    assert model.card.output == "probabilities"
+    assert model.format == "live object"
+
+
+def test_what_is_no_network_is_told() -> None:
+    with pytest.raises(UsageError, match=r"predict_proba, received int"):
+        load(3, shape=(3, 8, 8))
+    with pytest.raises(UsageError, match=r"the input of .* is not known"):
+        load(lambda batch: batch)
+    with pytest.raises(RefusedFileError, match="returns a tensor of shape"):
+        load(lambda batch: batch, shape=(3, 8, 8))
+    with pytest.raises(RefusedFileError, match="division by zero"):
+        load(lambda batch: 1 / 0, shape=(3, 8, 8))
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_an_example_tells_a_live_networks_shape(batched: bool) -> None:
+    example = torch.rand(2, 3, 16, 16) if batched else torch.rand(3, 16, 16)
+    model = load(seeded(Small), example=example, classes=["a", "b", "c", "d"], mean=(0.4, 0.5, 0.6), std=0.25)
+    assert model.input.shape == (3, 16, 16)
+    assert model.classes == tuple("abcd")
+    rows = load(nn.Linear(7, 2), example=np.zeros(7) if not batched else np.zeros((4, 7)))
+    assert rows.input.shape == (7,)
+
+
+def test_an_example_that_does_not_fit_is_told() -> None:
+    with pytest.raises(UsageError, match=r"does not take the example of shape \(5, 16, 16\)"):
+        load(seeded(Small), example=torch.rand(5, 16, 16))
+    with pytest.raises(UsageError, match=r"values in \[.*give pixels with mean"):
+        load(seeded(Small), example=torch.randn(1, 3, 16, 16))
+    assert load(seeded(Small), example=torch.randn(1, 3, 16, 16), range=None).input.range is None
