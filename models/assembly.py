@@ -24,6 +24,7 @@ from xai.text import storable
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 8 * 2**30  # of the values that live at once for one input
+MIXING = 1e-2  # share of the outputs; half precision rounds by less, whatever the batch
 AGREEMENT = 1e-4  # of a graph with its reference, as a share of the largest output, or of one
 
 
@@ -72,16 +73,14 @@ def assemble(found: Found, card: Card, device: torch.device) -> Model:
     _check_finite(found.network, found.source)
     network = InputUnits(found.network, card.input)
     graph, forward, no_graph = _program(network, device, found.identity)
-    if graph is not None and graph.bytes_per_input > MAX_BYTES:
-        raise RefusedFileError(
-            f"model {found.source} needs {graph.bytes_per_input / 2**30:.1f} GiB for one input; expected at most "
-            f"{MAX_BYTES // 2**30}"
-        )
+    _check_memory(graph, found.source)
     if found.reference is not None:
         reference = InputUnits(found.reference, card.input)
         reason = no_graph or _disagreement(forward, reference, card, device)
         if reason:
             graph, forward, no_graph = None, _calling(reference), f"{reason}; it runs in onnxruntime"
+    if reason := _dependence(forward, card, device):
+        graph, forward, no_graph = None, _one_by_one(forward), f"{reason}; it runs input by input"
     with torch.no_grad(), torch.random.fork_rng():
         outputs = _outputs(forward, torch.full((1, *card.input.shape), 0.5, device=device), found.place("input.shape"))
         means, assumed = meaning(probe(forward, card, device), card, last_function(graph), found.place("output"))
@@ -141,14 +140,55 @@ def _calling(network: InputUnits) -> Callable[[torch.Tensor], torch.Tensor]:
     return forward
 
 
+def _check_memory(graph: Graph | None, source: str) -> None:
+    """Refuse a graph whose values would not fit into memory."""
+    if graph is not None and graph.bytes_per_input > MAX_BYTES:
+        raise RefusedFileError(
+            f"model {source} needs {graph.bytes_per_input / 2**30:.1f} GiB for one input; expected at most "
+            f"{MAX_BYTES // 2**30}"
+        )
+
+
+def _random_inputs(card: Card) -> torch.Tensor:
+    """Return three random inputs within the card's span, the same each time."""
+    assert card.input is not None
+    low, high = card.input.span
+    return low + (high - low) * torch.rand((3, *card.input.shape), generator=torch.Generator().manual_seed(0))
+
+
+def _dependence(forward: Callable[[torch.Tensor], torch.Tensor], card: Card, device: torch.device) -> str:
+    """Say if an input's outputs depend on the others in its batch, "" if they do not."""
+    x = _random_inputs(card).to(device)
+    with torch.no_grad(), torch.random.fork_rng():
+        try:
+            alone, again = (torch.cat([_seeded(forward, row[None], seed) for row in x]) for seed in (0, 1))
+        except Exception:  # what is wrong with a single input is told where its outputs are looked at
+            return ""
+        try:
+            together = _seeded(forward, x, 0)
+        except Exception as error:
+            return f"it does not take a batch of {len(x)} ({' '.join(str(error).split())[:150]})"
+    if together.shape != alone.shape:
+        return f"for {len(x)} inputs it returns {tuple(together.shape)}; one by one {tuple(alone.shape)}"
+    steady = torch.equal(alone, again)  # what is drawn at random differs anyway
+    worst = float((together - alone).abs().max() / alone.abs().max().clamp(min=1e-6))
+    return f"an input's outputs depend on the others in its batch (by {worst:.2g})" if steady and worst > MIXING else ""
+
+
+def _seeded(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, seed: int) -> torch.Tensor:
+    torch.manual_seed(seed)
+    return forward(x)
+
+
+def _one_by_one(forward: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda x: torch.cat([forward(row[None]) for row in x])
+
+
 def _disagreement(
     forward: Callable[[torch.Tensor], torch.Tensor], reference: InputUnits, card: Card, device: torch.device
 ) -> str:
     """Say where a graph and its reference differ on a batch of random inputs, "" if they do not."""
-    assert card.input is not None
-    low, high = card.input.span
-    noise = torch.rand((3, *card.input.shape), generator=torch.Generator().manual_seed(0))
-    x = low + (high - low) * noise
+    x = _random_inputs(card)
     with torch.no_grad():
         try:
             wanted = reference(x)

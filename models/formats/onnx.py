@@ -47,6 +47,7 @@ class Onnx(Format):
             network = OnnxProgram(file)
             if batch is not None:
                 network.free_batch(batch)
+                assumed.append(f"the file's batch is fixed at {batch}: it was freed, and compared with onnxruntime")
         except RefusedFileError:
             raise
         except Exception as error:
@@ -55,7 +56,8 @@ class Onnx(Format):
             log.debug("no program", exc_info=True)
             reason = _line(error) if isinstance(error, UnsupportedError) else f"its graph does not run: {_line(error)}"
             check_values(file)
-            reference.reason = f"{reason}; it runs in onnxruntime"
+            by = "" if batch is None else f", {batch} input{'s'[: batch > 1]} at a time"
+            reference.reason = f"{reason}; it runs in onnxruntime{by}"
             return Contents(reference, hints=_hints(file), assumed=tuple(assumed))
         return Contents(
             network, hints=_hints(file), assumed=tuple(assumed), reference=reference, whole=not file.external

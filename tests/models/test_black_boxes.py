@@ -96,6 +96,44 @@ def test_an_estimator_brings_its_classes(tmp_path: Path) -> None:
     assert model.format == "live object"
 
 
+class Mixing(nn.Module):
+    """Its answer for an input depends on the others in the batch."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = x.flatten(1)[:, :4]
+        return rows - rows.mean(0)
+
+
+class Single(nn.Module):
+    """It takes one input at a time."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(1, -1)[:, :4]
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: Mixing(), "depend on the others in its batch"),
+        (lambda: lambda x: x.flatten(1)[:, :4] - x.flatten(1)[:, :4].mean(0), "depend on the others in its batch"),
+        (lambda: lambda x: x.reshape(1, 3, 16, 16).flatten(1)[:, :4], "does not take a batch of 3"),
+        (lambda: Single(), "for 3 inputs it returns"),
+    ],
+)
+def test_what_mixes_its_batch_runs_input_by_input_and_says_so(make: Callable[[], object], reason: str) -> None:
+    model = load(make(), shape=(3, 16, 16))
+    assert model.graph is None
+    assert reason in model.no_graph
+    assert "it runs input by input" in model.no_graph
+    x = torch.rand(5, 3, 16, 16)
+    torch.testing.assert_close(model(x), torch.cat([model(row[None]) for row in x]))
+
+
+def test_random_outputs_are_not_taken_for_mixing() -> None:
+    model = load(lambda x: x.flatten(1)[:, :4] + torch.rand(len(x), 4), shape=(3, 8, 8))
+    assert "batch" not in model.no_graph
+
+
 def test_what_is_no_network_is_told() -> None:
     with pytest.raises(UsageError, match=r"predict_proba, received int"):
         load(3, shape=(3, 8, 8))
