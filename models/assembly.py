@@ -14,7 +14,7 @@ from torch import nn
 
 from xai.errors import RefusedFileError, XaiError
 from xai.models.card import Card
-from xai.models.export import InputUnits, evaluating, trace
+from xai.models.export import InputUnits, UnfitError, evaluating, trace
 from xai.models.graph import Graph
 from xai.models.meaning import last_function, meaning, probe
 from xai.models.model import Model
@@ -209,6 +209,8 @@ def _disagreement(
 def _no_export(error: Exception) -> str:
     """Say why a network has no graph."""
     text = " ".join(str(error).split())
+    if isinstance(error, UnfitError):
+        return text
     if "Constraints violated (batch)" in text:
         return "its code fixes the batch size, so torch.export cannot follow it; len(x) does that, x.shape[0] does not"
     return f"torch.export cannot follow this network ({type(error).__name__}: {text[:200]})"
@@ -267,7 +269,11 @@ def _check_finite(network: nn.Module, source: str) -> None:
     """Refuse NaN anywhere, and infinite parameters; a buffer may hold -inf, as attention masks do."""
     learnt = {name for name, _ in network.named_parameters()}
     for name, tensor in network.state_dict().items():
-        if isinstance(tensor, torch.Tensor) and tensor.is_floating_point():
+        plain = type(tensor) in (
+            torch.Tensor,
+            nn.Parameter,
+        )  # a quantised tensor of torchao has no operators of its own
+        if plain and tensor.is_floating_point():
             bad = ~torch.isfinite(tensor) if name in learnt else torch.isnan(tensor)
             if bad.any():
                 count = f"{int(bad.sum())} of {tensor.numel()}"

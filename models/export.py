@@ -18,6 +18,11 @@ from xai.models.quiet import quiet
 from xai.models.script import unscripted
 
 MAX_BATCH = 1 << 16
+_QUANTISED = ("quantized_decomposed.quantize", "quantized.", "torchao.quantize", "torchao.choose", "aten._int_mm")
+
+
+class UnfitError(Exception):
+    """Why a graph that torch.export made is not used."""
 
 
 @contextmanager
@@ -111,7 +116,11 @@ def _exported(network: InputUnits) -> fx.GraphModule:
 def _check_straight(module: fx.GraphModule) -> None:
     """Refuse a program with programs inside it: nothing that reads the graph would see what these do."""
     if any(isinstance(part, fx.GraphModule) for part in module.modules() if part is not module):
-        raise ValueError("its data decide which operators run")
+        raise UnfitError("torch.export cannot follow this network: its data decide which operators run")
+    if any(str(node.target).startswith(_QUANTISED) for node in module.graph.nodes):
+        raise UnfitError(
+            "the network is quantised: it rounds its values to whole numbers, and rounding has no gradient"
+        )
 
 
 def _drop_mutations(module: fx.GraphModule) -> None:

@@ -134,6 +134,23 @@ def test_random_outputs_are_not_taken_for_mixing() -> None:
     assert "batch" not in model.no_graph
 
 
+def test_a_network_that_torchao_quantised_opens() -> None:
+    quantization = pytest.importorskip("torchao.quantization", reason="torchao is not installed")
+    for config, is_graph in (
+        (quantization.Int8WeightOnlyConfig(), True),
+        (quantization.Int8DynamicActivationInt8WeightConfig(), False),
+    ):
+        network = nn.Sequential(
+            nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 64), nn.Linear(64, 5)
+        ).eval()
+        quantization.quantize_(network, config)
+        model = load(network, shape=(3, 8, 8))
+        x = torch.rand(3, 3, 8, 8)
+        torch.testing.assert_close(model(x), network(x), atol=1e-5, rtol=1e-5)
+        assert (model.graph is not None) == is_graph
+        assert is_graph or "rounding has no gradient" in model.no_graph
+
+
 def test_what_is_no_network_is_told() -> None:
     with pytest.raises(UsageError, match=r"predict_proba, received int"):
         load(3, shape=(3, 8, 8))
