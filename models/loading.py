@@ -56,7 +56,7 @@ def load(
         trusted: whether code in the model file may run.
         example: an input of a live network, or a batch of them, in input units: its shape is declared by it.
         **declared: fields of the card or of its input, before those of the file: classes, output, name, shape, mean,
-            std, range, resize, crop_fraction, interpolation.
+            std, range, layout, resize, crop_fraction, interpolation.
 
     Raises:
         UsageError: a path or name does not exist, or something is missing.
@@ -81,7 +81,14 @@ def load(
     found.places = _places((who, found.hints), (beside, own or found.card), ("declared", _as_card(declared)))
     if labels is not None:
         found.places["classes"] = f"label file {labels}"
-    return assemble(found, _card(fields, found.source), device or torch.device("cpu"))
+    complete = _card(fields, found.source)
+    assert complete.input is not None
+    if complete.input.is_picture and not {"mean", "std"} & complete.input.model_fields_set:
+        low, high = complete.input.span
+        found.assumed.append(
+            f"mean and std of the input are not declared: pixels in [{low:g}, {high:g}] go into the network as they are"
+        )
+    return assemble(found, complete, device or torch.device("cpu"))
 
 
 def _live(source: object) -> Found:

@@ -127,6 +127,7 @@ def _card(model: Model) -> str:
     """Return a card for the file: the normalisation is inside it now."""
     inside = {"mean", "std", "layout"}
     fields = model.card.model_dump(mode="json", exclude_none=True, exclude={"architecture": True, "input": inside})
+    fields["input"] |= {"mean": [0.0], "std": [1.0]}
     if model.input.range is None:
         fields["input"]["range"] = None
     return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)

@@ -30,7 +30,7 @@ def write(network: nn.Module, folder: Path) -> None:
         "description": "Tells handwritten digits apart; made with scikit-learn's copy of the UCI digits.",
         "classes": list(CLASSES),
         "output": "logits",
-        "input": {"shape": [1, SIZE, SIZE], "range": [0, 1]},
+        "input": {"shape": [1, SIZE, SIZE], "range": [0, 1], "mean": [0], "std": [1]},
         "measured": {"accuracy": hits.double().mean().item(), "pictures": TEST, "seed": SPLIT_SEED},
     }
     save(network, card, folder)

@@ -33,7 +33,7 @@ def write(network: nn.Module, folder: Path) -> None:
         "description": "Tells six shapes on textured backgrounds apart; made to test explanations.",
         "classes": list(CLASSES),
         "output": "logits",
-        "input": {"shape": [3, SIZE, SIZE], "range": [0, 1]},
+        "input": {"shape": [3, SIZE, SIZE], "range": [0, 1], "mean": [0], "std": [1]},
         "measured": {"accuracy": measured, "pictures": TEST, "seed": TEST_SEED},
     }
     save(network, card, folder)
