@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -119,14 +118,12 @@ def test_every_explainer_answers_on_every_architecture(name: str, architecture: 
 
 
 @pytest.fixture
-def toy() -> Iterator[None]:
-    """Drop a method in as one file."""
-    file = Path(xai.explainers.__path__[0]) / "zz_toy.py"
-    file.write_text(TOY)
-    try:
-        yield
-    finally:
-        file.unlink()
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drop a method in as one file: into a folder of the family's own, as the tree is shared with other tests."""
+    folder = tmp_path / "family"
+    folder.mkdir()
+    (folder / "zz_toy.py").write_text(TOY)
+    monkeypatch.setattr(xai.explainers, "__path__", [*xai.explainers.__path__, str(folder)])
 
 
 @pytest.mark.usefixtures("toy")
