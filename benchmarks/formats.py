@@ -124,12 +124,13 @@ def _seeded(make: Callable[[], nn.Module]) -> nn.Module:
 
 
 def _forms(network: nn.Module, shape: tuple[int, ...], spec: str, folder: Path, device: str) -> dict[str, Any]:
-    limit = {} if len(shape) == 3 else {"range": None}
+    # torchvision declares mean and std for its architectures, other files do not: here none is applied.
+    limit: dict[str, Any] = {"mean": 0.0, "std": 1.0} if len(shape) == 3 else {"range": None}
     os.environ[FOLDER] = "off"
     live = xai.load(network, shape=shape, device=device, **limit)
     found = {}
     for form, write in FORMS.items():
-        path = folder / "net"
+        path = folder / "net.pt2"  # what a file is, its bytes say; torch.export.save warns of other names
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             write(network, shape, path)
