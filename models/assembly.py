@@ -41,7 +41,8 @@ class Found:
         card: fields of the card beside it.
         hints: fields that its library declares.
         assumed: what had to be assumed, in words.
-        reference: another way to run the same file; the graph is compared with it, and it runs what has no graph.
+        reference: another way to run the same file, its reason the runner's name; the graph is compared with it, and it
+            runs what has no graph.
         identity: what determines the network, weights included; "" if nothing short of it does.
         card_file: the card beside it, "" without one.
         places: who declared each field, in words that an error begins with: "card model.yaml: input.shape".
@@ -74,11 +75,11 @@ def assemble(found: Found, card: Card, device: torch.device) -> Model:
     network = InputUnits(found.network, card.input)
     graph, forward, no_graph = _program(network, device, found.identity)
     _check_memory(graph, found.source)
-    if found.reference is not None:
-        reference = InputUnits(found.reference, card.input)
-        reason = no_graph or _disagreement(forward, reference, card, device)
+    reference, name = _reference(found, network)
+    if reference is not None:
+        reason = no_graph or _disagreement(forward, reference, name, card, device)
         if reason:
-            graph, forward, no_graph = None, _calling(reference), f"{reason}; it runs in onnxruntime"
+            graph, forward, no_graph = None, reference, f"{reason}; it runs in {name}"
     if reason := _dependence(forward, card, device):
         graph, forward, no_graph = None, _one_by_one(forward), f"{reason}; it runs input by input"
     with torch.no_grad(), torch.random.fork_rng():
@@ -140,6 +141,13 @@ def _calling(network: InputUnits) -> Callable[[torch.Tensor], torch.Tensor]:
     return forward
 
 
+def _reference(found: Found, network: InputUnits) -> tuple[Callable[[torch.Tensor], torch.Tensor] | None, str]:
+    """Return another way to run what was found, and its name; a script's graph is a conversion, so it is compared."""
+    if found.reference is not None:
+        return _calling(InputUnits(found.reference, network.spec)), found.reference.reason
+    return (_calling(network), "TorchScript") if isinstance(found.network, torch.jit.ScriptModule) else (None, "")
+
+
 def _check_memory(graph: Graph | None, source: str) -> None:
     """Refuse a graph whose values would not fit into memory."""
     if graph is not None and graph.bytes_per_input > MAX_BYTES:
@@ -185,7 +193,11 @@ def _one_by_one(forward: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[to
 
 
 def _disagreement(
-    forward: Callable[[torch.Tensor], torch.Tensor], reference: InputUnits, card: Card, device: torch.device
+    forward: Callable[[torch.Tensor], torch.Tensor],
+    reference: Callable[[torch.Tensor], torch.Tensor],
+    name: str,
+    card: Card,
+    device: torch.device,
 ) -> str:
     """Say where a graph and its reference differ on a batch of random inputs, "" if they do not."""
     x = _random_inputs(card)
@@ -193,17 +205,15 @@ def _disagreement(
         try:
             wanted = reference(x)
         except Exception as error:
-            raise RefusedFileError(
-                f"onnxruntime does not run the file: {' '.join(str(error).split())[:300]}"
-            ) from error
+            raise RefusedFileError(f"{name} does not run the file: {' '.join(str(error).split())[:300]}") from error
         try:
             found = forward(x.to(device)).cpu()
         except Exception as error:
             return f"its graph does not run for a batch of {len(x)}: {' '.join(str(error).split())[:200]}"
     if found.shape != wanted.shape:
-        return f"its graph gives a tensor of shape {tuple(found.shape)}, and onnxruntime {tuple(wanted.shape)}"
+        return f"its graph gives a tensor of shape {tuple(found.shape)}, and {name} {tuple(wanted.shape)}"
     worst = float((found - wanted).abs().max() / wanted.abs().max().clamp(min=1))
-    return "" if worst <= AGREEMENT else f"its graph differs from onnxruntime by {worst:.2g}"
+    return "" if worst <= AGREEMENT else f"its graph differs from {name} by {worst:.2g}"
 
 
 def _no_export(error: Exception) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.utils import _pytree as pytree
 
 from xai.errors import RefusedFileError
 from xai.models import cache
@@ -98,19 +99,43 @@ def trace(network: InputUnits, device: torch.device, identity: str = "") -> Grap
 def _exported(network: InputUnits) -> fx.GraphModule:
     """Return the functional graph with tensors of its own."""
     example = torch.full((EXAMPLES, *network.spec.shape), 0.5)
-    if isinstance(network.network, torch.jit.ScriptModule):
+    source = network.network
+    if isinstance(source, torch.jit.ScriptModule):
         with evaluating(network):
-            network = network.around(unscripted(network.network, example))
+            network = network.around(unscripted(source, example))
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
     with evaluating(network), torch.random.fork_rng(), torch.enable_grad(), quiet():
         program = torch.export.export(network, (example,), dynamic_shapes=({0: batch},), strict=False)
         module = program.run_decompositions({}).module(check_guards=False)
     assert isinstance(module, fx.GraphModule)
     _check_straight(module)
+    if isinstance(source, torch.jit.ScriptModule):
+        _drop_assertions(module)  # they hold for the example; the script itself is what the graph is compared with
     _drop_mutations(module)
     _own_tensors(module)
+    if any(_has_unknown_size(node) for node in module.graph.nodes):
+        _Measured(module).run(example)
     _check_output(module)
     return module
+
+
+def _has_unknown_size(node: fx.Node) -> bool:
+    """Say whether a size of a node's value follows from numbers of the network: only a run tells it."""
+    value = node.meta.get("val")
+    values = value if isinstance(value, list | tuple) else [value]
+    sizes = [size for each in values if isinstance(each, torch.Tensor) for size in each.shape]
+    return any(isinstance(size, torch.SymInt) and size.node.hint is None for size in sizes)
+
+
+class _Measured(fx.Interpreter):
+    """Runs a graph and notes the shapes of what its nodes give."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Run one node."""
+        value = super().run_node(n)
+        if _has_unknown_size(n):
+            n.meta["val"] = pytree.tree_map_only(torch.Tensor, lambda each: each.to("meta"), value)
+        return value
 
 
 def _check_straight(module: fx.GraphModule) -> None:
@@ -121,6 +146,13 @@ def _check_straight(module: fx.GraphModule) -> None:
         raise UnfitError(
             "the network is quantised: it rounds its values to whole numbers, and rounding has no gradient"
         )
+
+
+def _drop_assertions(module: fx.GraphModule) -> None:
+    """Drop what torch.export asserts of sizes that it does not know."""
+    for node in list(module.graph.nodes):
+        if node.target is torch.ops.aten._assert_scalar.default:
+            module.graph.erase_node(node)
 
 
 def _drop_mutations(module: fx.GraphModule) -> None:

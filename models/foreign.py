@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ def importable(*folders: Path) -> Iterator[None]:
     """Let code import what lies in some folders, the first before the others and before everything else."""
     entries = [str(folder.resolve()) for folder in folders]
     sys.path[:0] = entries
+    importlib.invalidate_caches()  # a file written a moment ago would not be seen, and another of its name be taken
     try:
         yield
     finally:

@@ -40,7 +40,7 @@ class Onnx(Format):
         assumed = list(file.assumed)
         reference = None
         try:
-            reference = Opaque(runner(file), "", batch)
+            reference = Opaque(runner(file), "onnxruntime", batch)
         except RefusedFileError as error:
             assumed.append(f"its answers could not be compared with onnxruntime's: {error}")
         try:

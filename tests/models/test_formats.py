@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,20 +16,27 @@ from torch import nn
 from tests.models.onnx.test_networks import NETWORKS, exported
 from tests.networks import seeded
 from xai.api import explain, load
+from xai.models.architectures import build
 from xai.models.model import Model
 
-ARCHITECTURES = ("resnet18", "mobilenet_v3_small", "vision transformer")
+ARCHITECTURES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "resnet18": (lambda: build("torchvision:resnet18", seed=0).network, (3, 64, 64)),
+    "mobilenet_v3_small": (lambda: build("torchvision:mobilenet_v3_small", seed=0).network, (3, 64, 64)),
+    "vision transformer": NETWORKS["vision transformer"],
+}  # the benchmark `formats` has all of them
 NET = """
-from tests.models.onnx.test_networks import NETWORKS
+from tests.models.test_formats import ARCHITECTURES
 from tests.networks import seeded
 
 def make(name):
-    return seeded(NETWORKS[name][0])
+    return seeded(ARCHITECTURES[name][0])
 """
 
 
 def scripted(network: nn.Module, shape: tuple[int, ...], path: Path) -> None:
-    torch.jit.save(torch.jit.trace(network, torch.rand(2, *shape), check_trace=False), path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torchvision's checks of shapes are traced, and the tracer warns of that
+        torch.jit.save(torch.jit.trace(network, torch.rand(2, *shape), check_trace=False), path)
 
 
 def programmed(network: nn.Module, shape: tuple[int, ...], path: Path) -> None:
@@ -54,7 +62,7 @@ Live = tuple[str, nn.Module, Model]
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
 def live(request: pytest.FixtureRequest) -> Live:
-    make, shape = NETWORKS[request.param]
+    make, shape = ARCHITECTURES[request.param]
     network = seeded(make)
     return request.param, network, load(network, shape=shape)
 

@@ -16,7 +16,6 @@ from torch import nn
 from tests.networks import Small, seeded
 from xai.api import explain, load
 from xai.errors import RefusedFileError
-from xai.models.architectures import build
 from xai.models.model import Model
 from xai.models.onnx.reading import read
 from xai.models.onnx.runtime import runner
@@ -71,9 +70,6 @@ def swin() -> nn.Module:
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "small": (Small, (3, 16, 16)),
-    "resnet18": (lambda: build("torchvision:resnet18", seed=0).network, (3, 64, 64)),
-    "mobilenet_v3_small": (lambda: build("torchvision:mobilenet_v3_small", seed=0).network, (3, 64, 64)),
-    "squeezenet1_1": (lambda: build("torchvision:squeezenet1_1", seed=0).network, (3, 64, 64)),
     "vision transformer": (vision_transformer, (3, 32, 32)),
     "swin": (swin, (3, 32, 32)),
     "signal": (Signal, (2, 100)),
