@@ -23,7 +23,7 @@ from xai.text import storable
 
 log = logging.getLogger(__name__)
 
-MAX_BYTES = 8 * 2**30  # of the values that live at once for one input
+MAX_BYTES = 2 * 2**30  # of the values that live at once for one input
 MIXING = 1e-2  # share of the outputs; half precision rounds by less, whatever the batch
 AGREEMENT = 1e-4  # of a graph with its reference, as a share of the largest output, or of one
 
@@ -176,6 +176,8 @@ def _dependence(forward: Callable[[torch.Tensor], torch.Tensor], card: Card, dev
             together = _seeded(forward, x, 0)
         except Exception as error:
             return f"it does not take a batch of {len(x)} ({' '.join(str(error).split())[:150]})"
+    if not alone.numel():
+        return ""
     if together.shape != alone.shape:
         return f"for {len(x)} inputs it returns {tuple(together.shape)}; one by one {tuple(alone.shape)}"
     steady = torch.equal(alone, again)  # what is drawn at random differs anyway
@@ -210,6 +212,8 @@ def _disagreement(
             found = forward(x.to(device)).cpu()
         except Exception as error:
             return f"its graph does not run for a batch of {len(x)}: {' '.join(str(error).split())[:200]}"
+    if not wanted.numel():
+        return ""  # that there are no outputs is told where they are looked at
     if found.shape != wanted.shape:
         return f"its graph gives a tensor of shape {tuple(found.shape)}, and {name} {tuple(wanted.shape)}"
     worst = float((found - wanted).abs().max() / wanted.abs().max().clamp(min=1))
@@ -240,6 +244,10 @@ def _outputs(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, p
             f"a tensor of shape {tuple(outputs.shape)}" if isinstance(outputs, torch.Tensor) else type(outputs).__name__
         )
         raise RefusedFileError(f"the network returns {got}; expected one tensor (batch, classes)")
+    if outputs.shape[0] != len(x) or outputs.shape[1] == 0:
+        raise RefusedFileError(
+            f"the network returns {tuple(outputs.shape)} for a batch of {len(x)}; expected a row of scores an input"
+        )
     return outputs.shape[1]
 
 

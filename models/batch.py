@@ -60,10 +60,15 @@ def freed(
 def mixes(module: nn.Module, shape: Shape, batch: int, dtype: torch.dtype = torch.float32) -> bool:
     """Say whether the answer to an input depends on the other inputs of its batch; see `freed` for the arguments."""
     one, two = _random(2 * batch, shape, dtype).split(batch)
-    two[0] = one[0]
     call = Unchanged(module)
     with torch.no_grad():
-        return not _close(call(one)[:1], call(two)[:1])
+        wanted = call(one)
+        for index in range(batch):
+            among_others = two.clone()
+            among_others[index] = one[index]
+            if not _close(call(among_others)[index], wanted[index]):
+                return True
+    return False
 
 
 class _Freeing:
@@ -233,10 +238,12 @@ def _position(node: fx.Node) -> int:
 
 def _agree(module: nn.Module, candidate: fx.GraphModule, shape: Shape, batch: int, dtype: torch.dtype) -> bool:
     """Say whether the freed graph gives for several inputs what the original gives for each among others."""
-    x = _random(CHECKS, shape, dtype)
-    original, free = Unchanged(module), Unchanged(Program(candidate))
+    count = batch + CHECKS - 1  # never the batch itself: what mixes its inputs would mix the same ones
+    x = _random(count, shape, dtype)
+    original = Unchanged(Program(module) if isinstance(module, fx.GraphModule) else module)
+    free = Unchanged(Program(candidate))
     with torch.no_grad():
-        rows = [original(x[torch.arange(index, index + batch) % CHECKS])[:1] for index in range(CHECKS)]
+        rows = [original(x[torch.arange(index, index + batch) % count])[:1] for index in range(count)]
         outputs = free(x.clone())
     return isinstance(outputs, torch.Tensor) and _close(outputs, torch.cat(rows))
 

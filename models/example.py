@@ -27,7 +27,14 @@ def example_input(example: Example, network: nn.Module, declared: Mapping[str, A
     Raises:
         UsageError: the network takes it neither as a batch nor as one input, or its values ask for a declared range.
     """
-    tensor = torch.as_tensor(example).detach().to("cpu", torch.float32)
+    try:
+        tensor = torch.as_tensor(example).detach().to("cpu", torch.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"the example is a {type(example).__name__}; expected a tensor or an array, one input or a batch"
+        ) from error
+    if not tensor.numel():
+        raise UsageError(f"the example of shape {tuple(tensor.shape)} is empty")
     shape = _shape(tensor, network)
     low, high = float(tensor.min()), float(tensor.max())
     if not (math.isfinite(low) and math.isfinite(high)):

@@ -165,11 +165,13 @@ def _untrained(source: str) -> str:
 
 
 def _from_file(path: Path, source: str, arch: str | None, seed: int, trusted: bool) -> Found:
+    digest = sha256(path)
     content, format_name = read_file(path, trusted)
+    if sha256(path) != digest:
+        raise RefusedFileError(f"model {path} was written to while it was read; try again when it is whole")
     beside = _card_beside(path)
     card = read_card(beside) if beside else {}
     spec = arch or card.get("architecture")
-    digest = sha256(path)
     if content.network is not None:
         if arch is not None:
             raise UsageError(f"an architecture was given ({arch}), and a {format_name} file brings its own")

@@ -8,6 +8,8 @@ import torch
 from torch import fx, nn
 from torch.fx.traceback import preserve_node_meta
 
+from xai.models.recurrent import check_call, is_recurrent
+
 LARGEST = 2**63  # no shape needs a larger number; products of products would fill the memory with one
 
 
@@ -33,6 +35,8 @@ class _Bounded(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         """Run one node."""
+        if is_recurrent(n.target):
+            check_call(n.target, self.fetch_args_kwargs_from_env(n)[0])
         value = super().run_node(n)
         if type(value) is int and abs(value) > LARGEST:
             raise ValueError(f"{n.name} is a whole number beyond 64 bits")

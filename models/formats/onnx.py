@@ -19,7 +19,9 @@ log = logging.getLogger(__name__)
 
 _TAGS = frozenset((0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72))  # of the message's other fields
 _PICTURE = 8  # rows and columns that a picture has at least
+MAX_BATCH = 4096
 _CHANNELS = (1, 2, 3, 4)
+_WHOLE = (2, 3, 5, 6, 7)  # types of whole numbers: pixels of 0 to 255
 
 
 class Onnx(Format):
@@ -37,6 +39,10 @@ class Onnx(Format):
         """Return the graph as a module; a graph with a node that is unknown here as a black box in onnxruntime."""
         file = read(path)
         batch = file.input.shape[0] if file.input.shape else None
+        if batch is not None and batch > MAX_BATCH:
+            raise RefusedFileError(
+                f"model {path}: its batch is fixed at {batch}; expected at most {MAX_BATCH}, or a free one"
+            )
         assumed = list(file.assumed)
         reference = None
         try:
@@ -44,6 +50,8 @@ class Onnx(Format):
         except RefusedFileError as error:
             assumed.append(f"its answers could not be compared with onnxruntime's: {error}")
         try:
+            if file.input.dtype in _WHOLE:
+                raise UnsupportedError("its input is of whole numbers, and rounding has no gradient")
             network = OnnxProgram(file)
             if batch is not None:
                 network.free_batch(batch)
@@ -74,7 +82,9 @@ def _hints(file: OnnxFile) -> dict[str, Any]:
     if len(shape) == 3 and shape[2] in _CHANNELS and shape[0] not in _CHANNELS:
         spec = {"shape": (shape[2], shape[0], shape[1]), "layout": "channels last"}
     is_picture = len(shape) == 3 and min(sorted(spec["shape"])[1:]) >= _PICTURE
-    return {**found, "input": spec if is_picture else {**spec, "range": None}}
+    if not is_picture:
+        return {**found, "input": {**spec, "range": None}}
+    return {**found, "input": {**spec, "range": (0.0, 255.0)} if file.input.dtype in _WHOLE else spec}
 
 
 def _line(error: Exception) -> str:

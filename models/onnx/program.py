@@ -32,6 +32,7 @@ from xai.models.onnx.operators.base import (
 )
 from xai.models.onnx.operators.elementwise import DTYPES
 from xai.models.onnx.reading import OnnxFile, attributes
+from xai.models.quiet import quiet
 from xai.models.stack import Stack, module_stacks
 
 _RANDOM = frozenset(
@@ -40,6 +41,7 @@ _RANDOM = frozenset(
 _MOVING = frozenset(
     ("Cast", "Concat", "Gather", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze", "Add", "Mul", "Sub", "Div")
 )
+_HEAVY = frozenset(("LSTM", "GRU", "RNN", "Conv", "ConvTranspose"))  # constants of a real network need none of them
 _STATISTICS = frozenset((("BatchNormalization", 3), ("BatchNormalization", 4)))
 _PREPROCESSING = frozenset(("Sub", "Div", "Pow", "Equal", "Where", "Mod"))  # what they take is chosen, not learnt
 
@@ -111,7 +113,7 @@ class OnnxProgram(nn.Module):
                 self.before[step.node.outputs[0]] = list(inputs[0].shape)
             return self._computed(step, inputs)
 
-        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        with quiet(), FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
             self._run(torch.zeros((batch, *(size or 1 for size in self.shape)), dtype=self._floating()), note)
 
     def _floating(self) -> torch.dtype:
@@ -197,6 +199,8 @@ class OnnxProgram(nn.Module):
         ]
         with _named(node), torch.no_grad():
             _check_made(node, function, inputs)
+            if node.kind in _HEAVY:
+                raise UnsupportedError("it is a layer whose inputs are all constants")
             made = function(node, *inputs)
             for name, value in zip(node.outputs, made if isinstance(made, tuple) else (made,), strict=False):
                 self.constants[name] = _on_host(value)
@@ -252,7 +256,7 @@ def _check_made(node: Node, function: Callable[..., Any], inputs: list[Value]) -
     count = math.prod(max(value.numel(), 1) for value in inputs if isinstance(value, torch.Tensor))
     if node.kind in _MOVING and count <= MAX_NUMBERS:
         return
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    with quiet(), FakeTensorMode(allow_non_fake_inputs=True):
         made = function(node, *inputs)
     for value in made if isinstance(made, tuple) else (made,):
         if isinstance(value, torch.Tensor):

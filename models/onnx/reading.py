@@ -13,9 +13,11 @@ import onnx
 import onnx.inliner
 
 from xai.errors import RefusedFileError
+from xai.models.safety import SMALL
 
 MAX_BYTES = 2**31 - 1  # protobuf's own limit of one message
 MAX_DEPTH = 64
+MAX_NODES = 50_000
 _BITS = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 16: 16}  # by data type
 
 
@@ -75,9 +77,16 @@ def read(path: Path) -> OnnxFile:
         raise RefusedFileError(f"model {path} is damaged or cut short: it is no ONNX message") from error
     if not model.graph.node or not model.opset_import:
         raise RefusedFileError(f"model {path} is damaged or no ONNX model: it has no nodes or no operator set")
+    if len(model.graph.node) > MAX_NODES:
+        raise RefusedFileError(f"model {path} has {len(model.graph.node)} nodes; expected at most {MAX_NODES}")
     if model.functions:
+        _check_functions(model, path)
         model = _inlined(model, path)
     outside = [tensor for tensor in _tensors(model.graph) if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    claimed = sum(_bytes(tensor, path) for tensor in outside)
+    held = sum(file.stat().st_size for file in {_outside(tensor, path) for tensor in outside})
+    if claimed > max(SMALL, 2 * held):  # tied weights may name the same bytes twice, and a bomb a thousand times
+        raise RefusedFileError(f"model {path}: its data files hold {held} bytes, and its tensors claim {claimed}")
     for tensor in outside:
         _take_in(tensor, path)
     constants = {tensor.name: array(tensor, path) for tensor in model.graph.initializer}
@@ -95,6 +104,26 @@ def read(path: Path) -> OnnxFile:
     )
 
 
+def _check_functions(model: onnx.ModelProto, path: Path) -> None:
+    """Refuse functions that call functions until the nodes fill the memory."""
+    bodies = {(function.domain, function.name): function.node for function in model.functions}
+    counts: dict[tuple[str, str], int] = {}
+
+    def count(nodes: Iterable[onnx.NodeProto], depth: int) -> int:
+        if depth > MAX_DEPTH:
+            raise RefusedFileError(f"model {path}: functions call each other more than {MAX_DEPTH} deep, or for ever")
+        total = 0
+        for node in nodes:
+            key = (node.domain, node.op_type)
+            if key in bodies and key not in counts:
+                counts[key] = count(bodies[key], depth + 1)
+            total += counts.get(key, 1)
+        return total
+
+    if (nodes := count(model.graph.node, 0)) > MAX_NODES:
+        raise RefusedFileError(f"model {path}: its functions unfold to {nodes} nodes; expected at most {MAX_NODES}")
+
+
 def _inlined(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     """Put the bodies of the file's own functions where they are called."""
     try:
@@ -109,21 +138,25 @@ def _tensors(graph: onnx.GraphProto, depth: int = 0) -> Iterable[onnx.TensorProt
     if depth > MAX_DEPTH:
         raise RefusedFileError(f"graphs within graphs, more than {MAX_DEPTH} deep")
     yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
     for node in graph.node:
         for attribute in node.attribute:
             yield from (attribute.t, *attribute.tensors)
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
             for inner in (attribute.g, *attribute.graphs):
                 yield from _tensors(inner, depth + 1)
 
 
-def _take_in(tensor: onnx.TensorProto, path: Path) -> None:
-    """Read a tensor's external data, which must lie in the model's own folder."""
+def _outside(tensor: onnx.TensorProto, path: Path) -> Path:
+    """Return the file that holds a tensor's external data, which must lie in the model's own folder."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
     folder = path.parent.resolve()
     try:
-        file = (folder / location).resolve()
-    except (ValueError, OSError):  # no name of a file, or a circle of links
+        file: Path = (folder / location).resolve()
+    except (ValueError, OSError, RuntimeError):  # no name of a file, or a circle of links
         file = Path("/")
     if not location or not file.is_relative_to(folder):
         raise RefusedFileError(
@@ -135,6 +168,14 @@ def _take_in(tensor: onnx.TensorProto, path: Path) -> None:
         )
     if file.stat().st_nlink > 1:
         raise RefusedFileError(f"model {path}: its data file {location!r} has several names (hard links); make a copy")
+    return file
+
+
+def _take_in(tensor: onnx.TensorProto, path: Path) -> None:
+    """Read a tensor's external data into it."""
+    file = _outside(tensor, path)
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = entries["location"]
     try:
         offset, length = int(entries.get("offset", 0)), int(entries.get("length", 0)) or None
     except ValueError as error:

@@ -37,7 +37,7 @@ def runner(file: OnnxFile) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return a function that runs a file in onnxruntime: (batch, ...) -> (batch, outputs), float32.
 
     Args:
-        file: that was looked into; its external data are taken in, so onnxruntime opens no other file.
+        file: that was looked into; all its external data are taken in, so onnxruntime has no other file to open.
 
     Raises:
         RefusedFileError: onnxruntime does not take it, or not inputs of that type.

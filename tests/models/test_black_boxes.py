@@ -173,6 +173,12 @@ def test_an_example_tells_a_live_networks_shape(batched: bool) -> None:
     assert rows.input.shape == (7,)
 
 
+@pytest.mark.parametrize("example", [[[1.0], [2.0, 3.0]], "photo.png", torch.rand(0, 3, 16, 16)])
+def test_an_example_that_is_none_is_told(example: object) -> None:
+    with pytest.raises(UsageError, match=r"expected a tensor or an array|is empty"):
+        load(seeded(Small), example=example)
+
+
 def test_an_example_that_does_not_fit_is_told() -> None:
     with pytest.raises(UsageError, match=r"does not take the example of shape \(5, 16, 16\)"):
         load(seeded(Small), example=torch.rand(5, 16, 16))

@@ -13,6 +13,7 @@ from torch import nn
 from tests.networks import Branching, BranchingTuple, Small, seeded
 from xai.api import explain, load
 from xai.errors import RefusedFileError, UsageError
+from xai.models import loading
 from xai.models.architectures import build
 from xai.models.model import Model
 
@@ -111,6 +112,21 @@ def test_a_library_brings_its_preprocessing_and_classes() -> None:
     assert any("random" in line for line in model.assumed)
     again = load("torchvision:resnet18(weights=None)", seed=3)
     assert again.fingerprint == model.fingerprint
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "net.pt"
+    torch.jit.save(torch.jit.script(seeded(Small)), path)
+    read = loading.read_file
+
+    def slow(*arguments: object) -> object:
+        found = read(*arguments)
+        torch.jit.save(torch.jit.script(seeded(Small, 1)), path)
+        return found
+
+    monkeypatch.setattr(loading, "read_file", slow)
+    with pytest.raises(RefusedFileError, match="written to while it was read"):
+        load(path, shape=(3, 16, 16))
 
 
 def test_a_card_is_laid_over_what_the_library_declares(tmp_path: Path) -> None:

@@ -382,3 +382,37 @@ def test_a_damaged_archive_is_refused_in_one_line(tmp_path: Path, damage: Callab
     with pytest.raises(RefusedFileError, match=words) as caught:
         load(damage(export(seeded(Small), tmp_path / "net.pt2")))
     assert "\n" not in str(caught.value)
+
+
+class Remembering(nn.Module):
+    """An LSTM: torch's kernel trusts the shapes of its states, which an export of one input fixes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory, self.head = nn.LSTM(6, 9, batch_first=True), nn.Linear(9, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.memory(x)[0][:, -1])
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_an_lstm_of_a_fixed_batch_gives_what_it_gave(tmp_path: Path, batch: int) -> None:
+    network = seeded(Remembering)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.export warns of its own LSTM
+        program = torch.export.export(network, (torch.rand(batch, 5, 6),))
+    torch.export.save(program, tmp_path / "net.pt2")
+    model = load(tmp_path / "net.pt2")
+    x = torch.rand(4, 5, 6)
+    torch.testing.assert_close(model(x), network(x), atol=1e-5, rtol=1e-5)
+
+
+def test_a_fixed_batch_that_is_mixed_is_refused_or_run_input_by_input(tmp_path: Path) -> None:
+    class Mixing(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            rows = x.flatten(1)
+            return rows - rows[:1] / 2
+
+    torch.export.save(torch.export.export(Mixing(), (torch.rand(3, 2, 4),)), tmp_path / "net.pt2")
+    with pytest.raises(RefusedFileError, match="depends on the other inputs of the batch"):
+        load(tmp_path / "net.pt2")

@@ -17,11 +17,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
+from xai.errors import RefusedFileError
+
 Dims: TypeAlias = np.ndarray  # of int64, bool or float; of objects where sizes are symbolic
 Value: TypeAlias = torch.Tensor | Dims | None
 Function = Callable[..., Any]
 
-MAX_NUMBERS = 2**27  # of one value made from a shape: 512 MiB of float32
+MAX_NUMBERS = 2**26  # of one value made from a shape: 256 MiB of float32
 
 
 class UnsupportedError(Exception):
@@ -126,6 +128,6 @@ def axis_of(axis: int, rank: int) -> int:
 
 
 def check_size(shape: Sequence[Any]) -> None:
-    """Raise UnsupportedError if a value of that shape would be absurdly large; symbolic sizes count as one."""
+    """Raise RefusedFileError if a value of that shape would be absurdly large; symbolic sizes count as one."""
     if math.prod(size for size in shape if isinstance(size, int)) > MAX_NUMBERS:
-        raise UnsupportedError(f"it makes a value of shape {list(shape)}, more than {MAX_NUMBERS} numbers")
+        raise RefusedFileError(f"it makes a value of shape {list(shape)}, more than {MAX_NUMBERS} numbers")

@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 
 from xai.models.onnx.operators.base import Node, UnsupportedError, operator
+from xai.models.recurrent import check
+
+Rest = tuple[list[Tensor], bool, int, float, bool, bool, bool]
 
 _DEFAULTS = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
 _ORDER = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}  # torch's gates among ONNX's: i f c o | r z h
@@ -28,7 +31,9 @@ def lstm(
     if peephole is not None or node.get("input_forget", 0):
         raise UnsupportedError("peepholes or input_forget")
     start = (_start(node, x, hidden), _start(node, x, cell))
-    values, last, memory = torch.lstm(x, start, *_rest(node, weight, recurrent, bias))
+    rest = _rest(node, weight, recurrent, bias)
+    _check_shapes(node, x, start, rest)
+    values, last, memory = torch.lstm(x, start, *rest)
     return _by_direction(node, values), last, memory
 
 
@@ -47,7 +52,9 @@ def gru(
     if node.kind == "GRU" and not node.get("linear_before_reset", 0):
         raise UnsupportedError("linear_before_reset is 0")
     function = torch.gru if node.kind == "GRU" else torch.rnn_tanh
-    values, last = function(x, _start(node, x, hidden), *_rest(node, weight, recurrent, bias))
+    start, rest = _start(node, x, hidden), _rest(node, weight, recurrent, bias)
+    _check_shapes(node, x, (start,), rest)
+    values, last = function(x, start, *rest)
     return _by_direction(node, values), last
 
 
@@ -61,17 +68,27 @@ def _check(node: Node, lengths: Tensor | None) -> None:
         raise UnsupportedError("lengths of sequences, layout, clip or the reverse direction alone")
 
 
+def _check_shapes(node: Node, x: Tensor, states: tuple[Tensor, ...], rest: Rest) -> None:
+    """Refuse shapes that do not fit: torch's kernels trust them."""
+    weights, biased, layers, _, _, both_ways, batch_first = rest
+    try:
+        check(x, states, weights, len(_ORDER[node.kind]), biased, layers, both_ways, batch_first)
+    except ValueError as error:
+        raise UnsupportedError(str(error)) from error
+    if states[0].shape[-1] != node["hidden_size"]:
+        raise UnsupportedError(f"hidden_size is {node['hidden_size']}, and the weights are for {states[0].shape[-1]}")
+
+
 def _start(node: Node, x: Tensor, state: Tensor | None) -> Tensor:
     """Return the state before the first step, one for each input."""
     directions = 2 if node.get("direction", "forward") == "bidirectional" else 1
     if state is None:
         return x.new_zeros(directions, x.shape[1], node["hidden_size"])
-    return state.expand(directions, x.shape[1], state.shape[-1]) if state.shape[1] == 1 else state
+    alone = state.ndim == 3 and state.shape[0] == directions and state.shape[1] == 1
+    return state.expand(directions, x.shape[1], state.shape[-1]) if alone else state
 
 
-def _rest(
-    node: Node, weight: Tensor, recurrent: Tensor, bias: Tensor | None
-) -> tuple[list[Tensor], bool, int, float, bool, bool, bool]:
+def _rest(node: Node, weight: Tensor, recurrent: Tensor, bias: Tensor | None) -> Rest:
     """Return what torch's layers take behind the state: weights, whether biased, layers, dropout and so on."""
     found: list[Tensor] = []
     for direction in range(weight.shape[0]):

@@ -113,7 +113,7 @@ def group_normalization(node: Node, x: Tensor, scale: Tensor, bias: Tensor) -> T
 def lp_normalization(node: Node, x: Tensor) -> Tensor:
     """By a norm along an axis."""
     length: Tensor = torch.linalg.vector_norm(x, node.get("p", 2), dim=node.get("axis", -1), keepdim=True)
-    return x / length
+    return torch.where(length == 0, torch.zeros_like(x), x / length.clamp(min=torch.finfo(x.dtype).tiny))
 
 
 @operator("MeanVarianceNormalization")
@@ -143,5 +143,7 @@ def scaler(node: Node, x: Tensor) -> Tensor:
 @operator("Normalizer", domain="ai.onnx.ml")
 def normalizer(node: Node, x: Tensor) -> Tensor:
     """Scale each row to a norm of one."""
-    order = {"L1": 1.0, "L2": 2.0, "MAX": float("inf")}[node.get("norm", "MAX")]
-    return F.normalize(x, p=order, dim=-1)
+    orders = {"L1": 1.0, "L2": 2.0}
+    if node.get("norm", "MAX") not in orders:
+        raise UnsupportedError("norm MAX divides by the largest number, whatever its sign")
+    return F.normalize(x, p=orders[node["norm"]], dim=-1)

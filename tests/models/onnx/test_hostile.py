@@ -153,6 +153,73 @@ def test_absurd_sizes_are_refused_before_they_are_made(tmp_path: Path, name: str
     assert time.perf_counter() - begun < 30
 
 
+@pytest.mark.parametrize("state", [(3, 3, 9), (1, 7, 8), (2, 7, 9)])
+def test_a_recurrent_layer_of_constants_is_not_computed(tmp_path: Path, state: tuple[int, int, int]) -> None:
+    shapes = {"i": (5, 7, 6), "w": (1, 36, 6), "r": (1, 36, 9), "h": state, "c": state}
+    constants = [numpy_helper.from_array(np.ones(shape, dtype=np.float32), name) for name, shape in shapes.items()]
+    nodes = [
+        helper.make_node("LSTM", ["i", "w", "r", "", "", "h", "c"], ["", "", "l"], hidden_size=9),
+        helper.make_node("ReduceSum", ["l"], ["s"], keepdims=0),
+        helper.make_node("Add", ["x", "s"], ["y"]),
+    ]
+    with pytest.raises(RefusedFileError):
+        load(saved(nodes, tmp_path / "net.onnx", [1, 4], constants))
+
+
+@pytest.mark.parametrize("weight", [(1, 36, 5), (1, 35, 6), (2, 36, 6)])
+def test_a_recurrent_layer_of_wrong_weights_does_not_run(tmp_path: Path, weight: tuple[int, int, int]) -> None:
+    shapes = {"w": weight, "r": (1, 36, 9)}
+    constants = [numpy_helper.from_array(np.ones(shape, dtype=np.float32), name) for name, shape in shapes.items()]
+    nodes = [
+        helper.make_node("LSTM", ["x", "w", "r"], ["", "l"], hidden_size=9),
+        helper.make_node("Squeeze", ["l", "first"], ["y"]),
+    ]
+    constants.append(constant("first", 0))
+    with pytest.raises(RefusedFileError):
+        load(saved(nodes, tmp_path / "net.onnx", [5, 1, 6], constants))
+
+
+def test_functions_that_unfold_without_end_are_refused(tmp_path: Path) -> None:
+    path = saved([helper.make_node("F0", ["x"], ["y"], domain="f")], tmp_path / "net.onnx", [1, 4], domains=("f",))
+    model = onnx.load(path)
+    for level in range(12):
+        inner = ("Relu", "") if level == 11 else (f"F{level + 1}", "f")
+        chain = ["a", *(f"v{i}" for i in range(9)), "b"]
+        nodes = [helper.make_node(inner[0], [one], [two], domain=inner[1]) for one, two in pairwise(chain)]
+        sets = [helper.make_opsetid("", 20), helper.make_opsetid("f", 1)]
+        model.functions.append(helper.make_function("f", f"F{level}", ["a"], ["b"], nodes, sets))
+    onnx.save(model, path)
+    with pytest.raises(RefusedFileError, match="unfold to 1000000000000 nodes"):
+        load(path)
+
+
+def test_sparse_data_outside_of_the_folder_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """onnxruntime would look for them where the program was started."""
+    (tmp_path / "secret.bin").write_bytes(SECRET.tobytes())
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path)
+    path = saved([helper.make_node("MatMul", ["x", "w"], ["y"])], tmp_path / "inner" / "net.onnx", [1, 4])
+    model = onnx.load(path)
+    values = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[12], data_location=TensorProto.EXTERNAL)
+    values.external_data.add(key="location", value="secret.bin")
+    indices = numpy_helper.from_array(np.arange(12), "i")
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [4, 3]))
+    onnx.save(model, path)
+    with pytest.raises(RefusedFileError, match=r"'secret.bin' is missing"):
+        load(path)
+
+
+def test_a_fixed_batch_may_not_be_huge(tmp_path: Path) -> None:
+    with pytest.raises(RefusedFileError, match="its batch is fixed at 1048576"):
+        load(saved([helper.make_node("Relu", ["x"], ["y"])], tmp_path / "net.onnx", [2**20, 4]))
+
+
+def test_an_output_without_columns_is_refused(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Slice", ["x", "none", "none", "axis"], ["y"])]
+    with pytest.raises(RefusedFileError, match="expected a row of scores"):
+        load(saved(nodes, tmp_path / "net.onnx", [1, 4], [constant("none", 0), constant("axis", 1)]))
+
+
 def test_a_loop_without_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "SECONDS", 1)
     body = helper.make_graph(

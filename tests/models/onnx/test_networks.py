@@ -255,6 +255,38 @@ def test_bytes_as_input_get_whole_numbers(tmp_path: Path) -> None:
     torch.testing.assert_close(model(x), x.mean((2, 3)))
 
 
+def test_a_picture_of_bytes_has_their_range(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["f", "axes"], ["y"], keepdims=0),
+    ]
+    axes = numpy_helper.from_array(np.array([1, 2]), "axes")
+    model = load(saved(nodes, tmp_path / "net.onnx", ["n", 32, 32, 3], [axes], dtype=TensorProto.UINT8))
+    assert model.input.range == (0, 255)
+    assert "whole numbers, and rounding has no gradient; it runs in onnxruntime" in model.no_graph
+    found = explain(model, np.full((32, 32, 3), 7, dtype=np.uint8), methods="occlusion", measures="none")
+    assert found.record.inputs[0].predictions[0].output == pytest.approx(7)
+
+
+@pytest.mark.parametrize("how", ["old", "new"])
+def test_a_file_that_mixes_a_fixed_batch_runs_input_by_input(tmp_path: Path, how: str) -> None:
+    class Mixing(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            rows = x.flatten(1)
+            return rows - 0.5 * rows.mean(0)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        more = {"opset_version": 20} if how == "old" else {"external_data": False}
+        path = tmp_path / "net.onnx"
+        torch.onnx.export(Mixing(), (torch.rand(3, 1, 2, 2),), path, dynamo=how == "new", verbose=False, **more)
+    model = load(path)
+    assert model.graph is None
+    assert "depend on the others in its batch" in model.no_graph
+    x = torch.rand(5, 1, 2, 2)
+    torch.testing.assert_close(model(x), torch.cat([model(row[None]) for row in x]))
+
+
 def test_external_data_are_read_from_the_models_own_folder(tmp_path: Path) -> None:
     network = seeded(Small)
     path = exported(network, (3, 16, 16), tmp_path / "inline.onnx", "new")
