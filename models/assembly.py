@@ -80,6 +80,9 @@ def assemble(found: Found, card: Card, device: torch.device) -> Model:
         reason = no_graph or _disagreement(forward, reference, name, card, device)
         if reason:
             graph, forward, no_graph = None, reference, f"{reason}; it runs in {name}"
+        elif found.reference is not None and found.reference.batch is not None:
+            fixed = f"the file's batch is fixed at {found.reference.batch}"
+            found.assumed.append(f"{fixed}: the graph was freed of it, and compared with {name}")
     if reason := _dependence(forward, card, device):
         graph, forward, no_graph = None, _one_by_one(forward), f"{reason}; it runs input by input"
     with torch.no_grad(), torch.random.fork_rng():

@@ -46,30 +46,35 @@ class Onnx(Format):
         assumed = list(file.assumed)
         reference = None
         try:
-            reference = Opaque(runner(file), "onnxruntime", batch)
+            by = "" if batch is None else f", {batch} input{'s'[: batch > 1]} at a time"
+            reference = Opaque(runner(file), f"onnxruntime{by}", batch)
         except RefusedFileError as error:
             assumed.append(f"its answers could not be compared with onnxruntime's: {error}")
         try:
-            if file.input.dtype in _WHOLE:
-                raise UnsupportedError("its input is of whole numbers, and rounding has no gradient")
-            network = OnnxProgram(file)
-            if batch is not None:
-                network.free_batch(batch)
-                assumed.append(f"the file's batch is fixed at {batch}: it was freed, and compared with onnxruntime")
+            network = _program(file, batch)
         except RefusedFileError:
             raise
         except Exception as error:
             if reference is None:
                 raise RefusedFileError(f"model {path}: {_line(error)}; and {assumed[-1]}") from error
             log.debug("no program", exc_info=True)
-            reason = _line(error) if isinstance(error, UnsupportedError) else f"its graph does not run: {_line(error)}"
             check_values(file)
-            by = "" if batch is None else f", {batch} input{'s'[: batch > 1]} at a time"
-            reference.reason = f"{reason}; it runs in onnxruntime{by}"
+            reason = _line(error) if isinstance(error, UnsupportedError) else f"its graph does not run: {_line(error)}"
+            reference.reason = f"{reason}; it runs in {reference.reason}"
             return Contents(reference, hints=_hints(file), assumed=tuple(assumed))
         return Contents(
             network, hints=_hints(file), assumed=tuple(assumed), reference=reference, whole=not file.external
         )
+
+
+def _program(file: OnnxFile, batch: int | None) -> OnnxProgram:
+    """Return the graph as a module, ready for any batch."""
+    if file.input.dtype in _WHOLE:
+        raise UnsupportedError("its input is of whole numbers, and rounding has no gradient")
+    network = OnnxProgram(file)
+    if batch is not None:
+        network.free_batch(batch)
+    return network
 
 
 def _hints(file: OnnxFile) -> dict[str, Any]:

@@ -391,3 +391,10 @@ def test_a_keras_network_with_a_loop_runs_in_onnxruntime(data_of_keras: dict[str
 @pytest.fixture
 def data_of_keras() -> dict[str, np.ndarray]:
     return dict(np.load(FILES / "keras.npz"))
+
+
+@pytest.mark.parametrize("how", ["new", "free"])
+def test_a_batch_that_was_freed_is_said(tmp_path: Path, how: str) -> None:
+    model = load(exported(seeded(Small), (3, 16, 16), tmp_path / "net.onnx", how))
+    said = [line for line in model.assumed if "batch is fixed at 1: the graph was freed of it" in line]
+    assert len(said) == (1 if how == "new" else 0)
