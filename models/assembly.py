@@ -229,7 +229,10 @@ def _no_export(error: Exception) -> str:
     if isinstance(error, UnfitError):
         return text
     if "Constraints violated (batch)" in text:
-        return "its code fixes the batch size, so torch.export cannot follow it; len(x) does that, x.shape[0] does not"
+        return (
+            "its batch size is fixed, so torch.export cannot follow it: in code len(x) does that, x.shape[0] does not; "
+            "a file is exported with a dynamic batch instead"
+        )
     return f"torch.export cannot follow this network ({type(error).__name__}: {text[:200]})"
 
 

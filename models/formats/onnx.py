@@ -52,8 +52,8 @@ class Onnx(Format):
             assumed.append(f"its answers could not be compared with onnxruntime's: {error}")
         try:
             network = _program(file, batch)
-        except RefusedFileError:
-            raise
+        except RefusedFileError as error:
+            raise RefusedFileError(f"model {path}: {error}") from error
         except Exception as error:
             if reference is None:
                 raise RefusedFileError(f"model {path}: {_line(error)}; and {assumed[-1]}") from error
