@@ -94,7 +94,9 @@ def test_what_was_assumed_is_said(here: Path, capsys: pytest.CaptureFixture[str]
     Path("net.yaml").write_text("input: {shape: [3, 16, 16]}")
     Image.fromarray(np.zeros((16, 16, 3), dtype=np.uint8)).save("a.png")
     assert run(["explain", "net.pt", "a.png", "-o", "out"]) == 0
-    assert capsys.readouterr().err.splitlines()[0] == "assumed: classes have no names: they are numbered"
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("assumed: mean and std of the input are not declared")
+    assert said[1] == "assumed: classes have no names: they are numbered"
     assert "What had to be assumed" in (here / "out" / "report.html").read_text()
 
 

@@ -99,6 +99,7 @@ def test_a_dead_channel_is_said() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     with torch.no_grad():
         network[0].bias[1] = -1000.0
+        network[0].bias[0] = 10.0
     model = load(network, shape=(3, 16, 16))
     found = dream(model, torch.rand(3, 16, 16), layer="1", channel=1, iterations=2)
     assert found.record.status == "ok"

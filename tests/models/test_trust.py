@@ -62,10 +62,12 @@ def user(folder: Path, factor: int = 1, *, package: bool = False) -> Callable[[]
 
 @pytest.fixture(autouse=True)
 def forgotten() -> Iterator[None]:
-    """Forget the user's modules: the command is run in a process of its own."""
-    yield
-    for name in [name for name in sys.modules if name.partition(".")[0] == "models"]:
-        del sys.modules[name]
+    """Forget the user's modules, and what another test took for them: the command is run in a process of its own."""
+    for after in (False, True):
+        for name in [name for name in sys.modules if name.partition(".")[0] == "models"]:
+            del sys.modules[name]
+        if not after:
+            yield
 
 
 def forget() -> None:
