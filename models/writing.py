@@ -14,6 +14,7 @@ import yaml
 from torch import fx
 
 from xai.errors import AnalysisError, UsageError
+from xai.models.assembly import difference
 from xai.models.formats.base import read_file
 from xai.models.graph import EXAMPLES, ROOT
 from xai.models.model import Model
@@ -23,7 +24,7 @@ from xai.models.program import Program
 from xai.models.quiet import quiet
 
 OPSET = 20
-TOLERANCE = 1e-4  # of the file's outputs with the model's, as a share of the largest, or of one
+TOLERANCE = 1e-4  # of the file's outputs with the model's, as a share of the largest
 _CHECKS = 3
 
 
@@ -36,8 +37,8 @@ def write(model: Model, path: Path, *, overwrite: bool = False) -> float:
         overwrite: whether a file that is there is replaced.
 
     Returns:
-        The largest difference of the file's outputs from the model's on random inputs, as a share of the largest output
-        (or of one); the file was opened by onnxruntime, or anew, for that.
+        The largest difference of the file's outputs from the model's on random inputs, as a share of the largest
+        output; the file was opened by onnxruntime, or anew, for that.
 
     Raises:
         UsageError: another suffix, or a file is there already.
@@ -115,7 +116,7 @@ def _difference(model: Model, run: Callable[[torch.Tensor], torch.Tensor]) -> fl
     x = low + (high - low) * noise
     with torch.no_grad():
         wanted, found = model(x.to(model.device)).cpu(), run(x)
-    worst = float((found - wanted).abs().max() / wanted.abs().max().clamp(min=1))
+    worst = difference(found, wanted)
     if not worst <= TOLERANCE:
         raise AnalysisError(
             f"the written file differs from the model by {worst:.2g} of its largest output: it is not kept"
