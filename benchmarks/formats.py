@@ -123,9 +123,12 @@ def _seeded(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> nn.Module:
     for parameter in network.parameters():
         if not parameter.any() and parameter.ndim > 1:
             nn.init.normal_(parameter, std=0.05)
+    network.eval()
+    for module in network.modules():
+        module.train(isinstance(module, nn.modules.batchnorm._BatchNorm))  # the one name that all of them share
     with torch.no_grad():
         for _ in range(10):
-            network.train()(torch.rand(8, *shape))
+            network(torch.rand(8, *shape))
     return network.eval()
 
 

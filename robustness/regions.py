@@ -1,0 +1,77 @@
+"""Regions: the sets of inputs that a threat model allows. Attacks search them, bounds and proofs cover them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+
+from xai.errors import UsageError
+from xai.robustness.norms import Norm, random_in_ball, shrink, size
+
+_INWARD = 1 - 2.0**-40  # of the radius: what float64 sums may round by
+
+
+@dataclass(frozen=True)
+class Region:
+    """A ball around an input, clipped to the range of values that the model takes.
+
+    Args:
+        norm: of the change, over all numbers of the input.
+        epsilon: its largest size, in input units.
+        low: smallest value of an input; -inf where no range is known.
+        high: largest value.
+    """
+
+    norm: Norm
+    epsilon: float
+    low: float = -math.inf
+    high: float = math.inf
+
+    def box(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the lowest and highest input (n, ...) of the region around each of x, rounded inwards."""
+        below = (x.double() - self.epsilon).clamp(min=self.low)
+        above = (x.double() + self.epsilon).clamp(max=self.high)
+        lower, upper = below.to(x.dtype), above.to(x.dtype)
+        infinity = torch.tensor(math.inf, dtype=x.dtype, device=x.device)
+        lower = torch.where(lower.double() < below, torch.nextafter(lower, infinity), lower)
+        upper = torch.where(upper.double() > above, torch.nextafter(upper, -infinity), upper)
+        return torch.minimum(lower, x), torch.maximum(upper, x)
+
+    def project(self, x: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+        """Return points (n, ...) moved into the region around x (n, ...)."""
+        lower, upper = self.box(x)
+        if self.norm is not Norm.LINF:
+            radius = torch.full((len(x),), self.epsilon * _INWARD, dtype=torch.float64, device=x.device)
+            delta = shrink(points.double() - x.double(), radius, self.norm)
+            points = (x.double() + delta).to(x.dtype)
+            over = (points.double() - x.double()).abs() > delta.abs()
+            points = torch.where(over, torch.nextafter(points, x), points)  # rounded towards x, so never out
+        return torch.minimum(torch.maximum(points, lower), upper)
+
+    def distance(self, x: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+        """Return the size (n,) float64 of the change from x to points."""
+        return size(points.double() - x.double(), self.norm)
+
+    def holds(self, x: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+        """Say for each point (n, ...) whether it lies in the region around x, computed in float64: (n,) bool."""
+        flat = points.flatten(1).double()
+        inside = ((flat >= self.low) & (flat <= self.high)).all(1)
+        return inside & (self.distance(x, points) <= self.epsilon)
+
+    def draw(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Return a random point of the ball around each of x (n, ...), clipped to the range."""
+        return self.project(x, x + random_in_ball(x, self.epsilon, self.norm, generator))
+
+
+def read_epsilon(text: str | float) -> float:
+    """Return the number that "8/255", "0.03" or 0.03 says; raise UsageError if it is none, or negative."""
+    try:
+        value = float(Fraction(text.strip())) if isinstance(text, str) else float(text)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise UsageError(f"epsilon {text!r}: expected a number that is not negative, such as 8/255 or 0.03")
+    return value
