@@ -35,7 +35,7 @@ FLOORS = {
     "xai.text": 1,
     "xai.version": 1,
 }
-FAMILIES = ("xai.explainers", "xai.measures", "xai.models.formats", "xai.reports.html.sections")
+FAMILIES = ("xai.explainers", "xai.measures", "xai.models.formats", "xai.data.kinds", "xai.reports.html.sections")
 NO_TORCH = ("xai.errors", "xai.text", "xai.registry", "xai.version", "xai.reports")
 
 
