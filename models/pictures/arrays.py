@@ -134,7 +134,7 @@ def read_numbers(path: Path, kind: Literal["npy", "npz", "pt"], check: Check) ->
         if kind == "npz":
             return _read_npz(path, check)
         with path.open("rb") as file:
-            return _read_npy(file, path.stat().st_size, check)
+            return read_npy(file, path.stat().st_size, check)
     except (RefusedFileError, UsageError) as error:
         raise RefusedFileError(f"image {path}: {error}") from error
     except MemoryError as error:
@@ -144,8 +144,26 @@ def read_numbers(path: Path, kind: Literal["npy", "npz", "pt"], check: Check) ->
         raise RefusedFileError(f"image {path} is damaged or cut short: {reason}") from error
 
 
-def _read_npy(file: IO[bytes], size: int, check: Check) -> np.ndarray:
+def read_npy(file: IO[bytes], size: int, check: Check) -> np.ndarray:
     """Read an array in numpy's format, of which `size` bytes are declared; no more than its header says is taken."""
+    dtype, shape, columns_first = npy_header(file, size, check)
+    content = file.read(math.prod(shape) * dtype.itemsize)
+    if file.read(1):  # where the file is compressed, this checks its sum too
+        raise RefusedFileError("it is longer than it says")
+    return np.frombuffer(content, dtype=dtype).reshape(shape, order="F" if columns_first else "C")
+
+
+def npy_header(file: IO[bytes], size: int, check: Check) -> tuple[np.dtype[Any], tuple[int, ...], bool]:
+    """Return type, shape and whether columns come first; the file then stands at its first number.
+
+    Args:
+        file: an array in numpy's format.
+        size: its bytes.
+        check: raises UsageError if an array of a type and shape is not wanted.
+
+    Raises:
+        RefusedFileError: it is of another version, or does not have the bytes that it needs.
+    """
     header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     version = np.lib.format.read_magic(file)
     if version not in header:
@@ -161,10 +179,7 @@ def _read_npy(file: IO[bytes], size: int, check: Check) -> np.ndarray:
         raise RefusedFileError(
             f"expected {declared} bytes for {dtype} of {shape}, received {size - file.tell()}: damaged or cut short"
         )
-    content = file.read(declared)
-    if file.read(1):  # where the file is compressed, this checks its sum too
-        raise RefusedFileError("it is longer than it says")
-    return np.frombuffer(content, dtype=dtype).reshape(shape, order="F" if columns_first else "C")
+    return dtype, shape, columns_first
 
 
 def _read_npz(path: Path, check: Check) -> np.ndarray:
@@ -175,7 +190,7 @@ def _read_npz(path: Path, check: Check) -> np.ndarray:
         if entries[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise RefusedFileError("it is compressed in another way than numpy does")
         with archive.open(entries[0]) as file:
-            return _read_npy(file, entries[0].file_size, check)
+            return read_npy(file, entries[0].file_size, check)
 
 
 def _read_pt(path: Path, check: Check) -> torch.Tensor:

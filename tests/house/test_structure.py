@@ -40,6 +40,7 @@ FAMILIES = (
     "xai.measures",
     "xai.robustness.attacks",
     "xai.models.formats",
+    "xai.data.kinds",
     "xai.reports.html.sections",
 )
 NO_TORCH = ("xai.errors", "xai.text", "xai.registry", "xai.version", "xai.reports")

@@ -29,10 +29,12 @@ class Sample:
     Args:
         id: unique within the run.
         source: the file or object it came from.
-        digest: sha256 of the file, else of the prepared tensor.
+        digest: sha256 of the file, of its numbers in a file of many, else of the prepared tensor.
         input: of the model's input shape, (channels, height, width) of a picture; float32 in input units.
         treatments: what was done to the picture.
         mask: where the object is, (height, width) bool, if that is known.
+        label: index of its class among the model's, if that is known.
+        group: what it belongs with (a patient, a drive, a site), if that is known.
     """
 
     id: str
@@ -41,6 +43,8 @@ class Sample:
     input: torch.Tensor
     treatments: tuple[str, ...]
     mask: np.ndarray | None = None
+    label: int | None = None
+    group: str | None = None
 
 
 def read_samples(
@@ -64,7 +68,7 @@ def read_samples(
     for image in list_pictures(images):
         prepared = model.prepare(image)
         path = Path(image) if isinstance(image, str | Path) else None
-        name = _free(storable(path.stem) if path else "image", taken)
+        name = free_name(storable(path.stem) if path else "image", taken)
         taken.add(name)
         yield Sample(
             id=name,
@@ -90,7 +94,7 @@ def _mask(path: Path | None, masks: str | Path | None, model: Model) -> np.ndarr
     return prepare_mask(found, model.input) if found else None
 
 
-def _free(name: str, taken: set[str]) -> str:
+def free_name(name: str, taken: set[str]) -> str:
     """Return the name, or the first of name-2, name-3, ... that is not taken."""
     candidates = chain([name], (f"{name}-{number}" for number in count(2)))
     return next(candidate for candidate in candidates if candidate not in taken)
@@ -103,15 +107,18 @@ def left_out(images: ImageLike | Iterable[ImageLike]) -> list[str]:
         others = sorted(p for p in folder.iterdir() if not _is_picture(p, folder)) if folder.is_dir() else []
         outside = [path.name for path in others if _is_picture(path, None)]
         foreign = [path.name for path in others if path.name not in outside]
-        reasons = ((foreign, f"they are no {', '.join(SUFFIXES)}"), (outside, "they are links that lead out of it"))
-        return [
-            storable(f"left out of folder {folder}, since {reason}: {_few(names)}")
-            for names, reason in reasons
-            if names
-        ]
+        return told_left_out(folder, foreign, outside)
     if isinstance(images, list | tuple):  # of an iterator nothing may be taken
         return [line for image in images for line in left_out(image)]
     return []
+
+
+def told_left_out(folder: str | Path, foreign: list[str], outside: list[str]) -> list[str]:
+    """Say which names in a folder were left out: what is no picture, and links that lead out of it."""
+    reasons = ((foreign, f"they are no {', '.join(SUFFIXES)}"), (outside, "they are links that lead out of it"))
+    return [
+        storable(f"left out of folder {folder}, since {reason}: {_few(names)}") for names, reason in reasons if names
+    ]
 
 
 def _few(names: list[str]) -> str:
