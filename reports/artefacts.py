@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from xai.errors import TamperedError
 from xai.reports.records import Artefact
 
 FOLDER = "artefacts"
+ROWS = "json lines"
 
 
 class Store(Protocol):
@@ -88,3 +91,21 @@ def get(store: Store, artefact: Artefact) -> np.ndarray:
         raise TamperedError(f"artefact {artefact.path} was changed after the run: its sha256 differs from the record's")
     array: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
     return array
+
+
+def put_rows(store: Store, rows: Iterable[Mapping[str, Any]]) -> Artefact:
+    """Keep rows, a line of JSON each, and return their record."""
+    lines = [json.dumps(row, allow_nan=False) for row in rows]
+    content = "".join(f"{line}\n" for line in lines).encode()
+    digest = hashlib.sha256(content).hexdigest()
+    path = f"{FOLDER}/{digest}.jsonl"
+    store.write(path, content)
+    return Artefact(path=path, sha256=digest, shape=(len(lines),), dtype=ROWS)
+
+
+def get_rows(store: Store, artefact: Artefact) -> Iterator[dict[str, Any]]:
+    """Yield rows that were kept; raise TamperedError if their bytes are not those that were recorded."""
+    content = store.read(artefact.path)
+    if hashlib.sha256(content).hexdigest() != artefact.sha256:
+        raise TamperedError(f"artefact {artefact.path} was changed after the run: its sha256 differs from the record's")
+    yield from (json.loads(line) for line in content.splitlines())

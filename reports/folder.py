@@ -33,8 +33,17 @@ def free_folder(verb: str, stem: str, base: Path = Path("xai-runs")) -> Path:
 
 
 @contextmanager
-def writing(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def writing(
+    folder: Path, *, overwrite: bool = False, resume: bool = False, checkpoint: str | None = None
+) -> Iterator[Path]:
     """Give a folder to write to, which takes the wanted place if the body ends well and vanishes if it does not.
+
+    Args:
+        folder: the wanted place.
+        overwrite: whether an earlier run there is replaced.
+        resume: whether to go on in the folder that a killed run left.
+        checkpoint: a folder inside that keeps what is done: while it holds something, the whole outlives a failure. It
+            is removed at the end.
 
     Raises:
         UsageError: the place is taken, or cannot be written to.
@@ -47,22 +56,29 @@ def writing(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
         if overwrite and partial.exists():
             _check_free(partial, overwrite=True)
             shutil.rmtree(partial)
-        partial.mkdir(parents=True)
+        if resume and not partial.is_dir():
+            raise UsageError(f"there is no {partial} to go on in; leave out --resume to begin")
+        partial.mkdir(parents=True, exist_ok=resume)
     except FileExistsError:
+        way = "go on there with --resume, " if checkpoint else ""
         raise UsageError(
-            f"{partial} exists: another run is writing there, or one was killed; remove it or give --overwrite"
+            f"{partial} exists: another run is writing there, or one was killed; {way}remove it or give --overwrite"
         ) from None
     except OSError as error:
         raise UsageError(
             f"output folder {folder} cannot be written: {error.strerror}; choose another with -o"
         ) from error
+    unfinished = partial / checkpoint if checkpoint else None
     try:
         yield partial
+        if unfinished:
+            shutil.rmtree(unfinished, ignore_errors=True)
         _replace(folder, partial)
     except OSError as error:
         raise XaiError(f"output folder {folder} cannot be written: {error.strerror or error}") from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if not (unfinished and unfinished.is_dir() and any(unfinished.iterdir())):
+            shutil.rmtree(partial, ignore_errors=True)
         for parent in new_parents:
             with suppress(OSError):  # it holds something, so it stays
                 parent.rmdir()

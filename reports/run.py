@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from xai.errors import AnalysisError, UsageError, unknown
+from xai.reports.artefacts import get_rows
 from xai.reports.evidence import Evidence
-from xai.reports.records import Finding
+from xai.reports.records import Finding, Value
 from xai.reports.table import rows
 
 if TYPE_CHECKING:
@@ -51,6 +52,17 @@ class Found:
         """The gradient of the target's output with respect to that value, of its shape; raises AnalysisError as map."""
         return self._array("gradient")
 
+    @property
+    def values(self) -> dict[str, Value]:
+        """What was measured, by name."""
+        return self.record.values
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """A row an image, for findings about a data set; raises AnalysisError as map."""
+        self._kept("rows")
+        return list(get_rows(self.run.store, self.record.artefacts["rows"]))
+
     def show(self) -> Figure:
         """Return what was found as a matplotlib figure: a map over its picture, a picture's curve, channels."""
         from xai.reports.figures import figure  # matplotlib takes a while to import
@@ -64,12 +76,15 @@ class Found:
         return summary(self.run, [self.record])
 
     def _array(self, name: str) -> np.ndarray:
+        self._kept(name)
+        return self.run.array(self.record, name)
+
+    def _kept(self, name: str) -> None:
         record = self.record
         if record.status != "ok":
             raise AnalysisError(f"{record.title} was {record.status}: {record.reason}")
         if name not in record.artefacts:
             raise UsageError(f"{record.title} gives no {name!r}; it gives: {', '.join(record.artefacts)}")
-        return self.run.array(record, name)
 
 
 class Run(Evidence):

@@ -7,10 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from xai.data.dataset import open_data
 from xai.data.samples import left_out, read_samples
+from xai.engine.attack import attack as run_attack
 from xai.engine.explain import explain as run_explain
 from xai.engine.inspect import inspect as run_inspect
 from xai.engine.plan import Parameters, plan_explain
+from xai.engine.threat import plan_attack
 from xai.errors import UsageError
 from xai.models.example import Example
 from xai.models.images import ImageLike
@@ -127,6 +130,71 @@ def explain(
     )
     samples = read_samples(image, model, masks)
     return run_explain(model, samples, plan, runtime=runtime, command=call, notes=left_out(image))
+
+
+def attack(
+    model: Model,
+    data: Any,
+    *,
+    attacks: str | Iterable[str] | None = None,
+    plan: str | None = None,
+    norm: str = "linf",
+    eps: str | float | Iterable[str | float] | None = None,
+    target: str | int | None = None,
+    limit: int | None = None,
+    labels: str | Path | None = None,
+    parameters: Parameters | None = None,
+    jobs: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Run:
+    """Attack a model on every image of a data set, and re-check what was found.
+
+    Args:
+        model: from `load`.
+        data: a path (see `xai.data.dataset.open_data`), a pair of inputs (n, ...) and labels, a torch Dataset, a list
+            of pictures, or one picture. Without labels the model's own answer is taken.
+        attacks: names (see `xai methods`), or "all"; default PGD.
+        plan: a named set of attacks instead: "standard" is the AutoAttack ensemble.
+        norm: "linf", "l2" or "l1".
+        eps: largest changes in input units, numbers or "8/255"; default 1, 2, 4 and 8/255 of the range for linf. An
+            attack that looks for the smallest change needs none.
+        target: the class that the attacker wants; default any but the right one.
+        limit: take only so many images.
+        labels: file with a label each, for arrays that do not bring them.
+        parameters: of attacks, by name: {"pgd": {"steps": 100}}.
+        jobs: shards at once; default one a core. The answer does not depend on it.
+        seed: of everything random.
+        progress: called with (stage, done, total).
+
+    Returns:
+        The run: run["robustness"].values has accuracy, robust accuracy and success rate at each eps with their
+        intervals, run["robustness"].rows a row an image; run.save(folder) writes report and evidence.
+
+    Raises:
+        xai.errors.UsageError: a name or value does not exist or fit, or none of the attacks can be tried.
+        xai.errors.RefusedFileError: no image could be read.
+    """
+    names = _names(attacks)
+    sizes = [eps] if isinstance(eps, str | float | int) else None if eps is None else list(eps)
+    planned = plan_attack(model, names, plan=plan, norm=norm, epsilons=sizes, target=target, parameters=parameters)
+    images = open_data(data, model, labels=labels).limited(limit)
+    call = _call(
+        "attack",
+        model,
+        data,
+        attacks=names,
+        plan=plan,
+        norm=norm,
+        eps=sizes,
+        target=target,
+        limit=limit,
+        labels=labels,
+        parameters=parameters,
+        seed=seed or None,
+    )
+    runtime = Runtime(device=model.device, seed=seed, progress=progress or silent)
+    return run_attack(model, images, planned, runtime=runtime, jobs=jobs, command=call)
 
 
 def export(model: Model, path: str | Path, *, overwrite: bool = False) -> float:

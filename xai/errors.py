@@ -36,6 +36,12 @@ class RefusedFileError(XaiError):
     exit_code = 4
 
 
+class StoppedError(XaiError):
+    """A run was interrupted, and what it had done is kept (exit code 130)."""
+
+    exit_code = 130
+
+
 class TamperedError(XaiError):
     """A run's files are not the ones that its manifest lists (exit code 1)."""
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, TypeVar
 
@@ -47,6 +47,7 @@ class Method:
         kind: how much its answer is worth.
         needs: what it asks of the model beyond outputs.
         default: whether it runs when no method is named.
+        sets: named plans that it belongs to, and its place in each.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Method:
     kind: Kind
     needs: frozenset[Need] = frozenset()
     default: bool = False
+    sets: Mapping[str, int] = field(default_factory=dict)
 
 
 class Family(Generic[T]):

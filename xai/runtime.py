@@ -64,9 +64,17 @@ class Runtime:
             "memory": self._memory,
         }
 
-    def batch(self, needed: int) -> int:
+    def batch(self, needed: int, most: int = MAX_BATCH) -> int:
         """Return how many inputs go through the model at once, where one needs that many bytes."""
-        return max(1, min(MAX_BATCH, self._memory // needed))
+        return max(1, min(most, self._memory // needed))
+
+    def generator(self, *names: str) -> torch.Generator:
+        """Return a generator whose seed follows from the run's seed and the names; no global state is touched."""
+        return torch.Generator(device=self.device).manual_seed(self._seed(*names))
+
+    def _seed(self, *names: str) -> int:
+        digest = hashlib.sha256("\0".join((str(self.seed), *names)).encode()).digest()
+        return int.from_bytes(digest[:7], "big")
 
     @property
     def _memory(self) -> int:
@@ -75,8 +83,7 @@ class Runtime:
     @contextmanager
     def seeded(self, *names: str) -> Iterator[torch.Generator]:
         """Give a generator whose seed follows from the run's seed and the names; global state is restored after."""
-        digest = hashlib.sha256("\0".join((str(self.seed), *names)).encode()).digest()
-        seed = int.from_bytes(digest[:7], "big")
+        seed = self._seed(*names)
         devices = [self.device] if self.device.type == "cuda" else []
         threads = torch.get_num_threads()
         with torch.random.fork_rng(devices=devices):

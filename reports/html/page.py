@@ -35,6 +35,8 @@ class Head:
     before: str
     after: str
     caution: str
+    alone: str = "Pictures of the model alone"
+    about_alone: str = "They begin from noise, so they are about what the model answers to and not about any one input."
 
 
 _HEADS = {
@@ -45,6 +47,16 @@ _HEADS = {
         after=" look at?",
         caution="These maps show what the model responded to. They are heuristics: none of them proves that the model "
         "is right, or right for the right reason.",
+    ),
+    "attack": Head(
+        title="what breaks it?",
+        kicker="robustness report",
+        before="What breaks",
+        after="?",
+        caution="Attacks find failures; they do not prove that there are no others. What still stands here may fall to "
+        "a stronger attack.",
+        alone="What stands, and what fell",
+        about_alone="Each attack is tried on what those before it left standing, so the last figure is that of all.",
     ),
     "inspect": Head(
         title="a look inside",

@@ -11,9 +11,9 @@ from typing import Annotated
 import typer
 from typer.exceptions import Abort, TyperException
 
-from xai.cli import explain, export, inspect, methods, report
+from xai.cli import attack, explain, export, inspect, methods, report
 from xai.cli.terminal import say
-from xai.errors import UsageError, XaiError
+from xai.errors import StoppedError, UsageError, XaiError
 from xai.version import __version__
 
 INTERRUPTED, BROKEN = 130, 3
@@ -26,6 +26,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 violated or tampered, 2 usage, 3 a finding or the program failed, 4 file refused, "
     "5 not decided, 130 interrupted.",
 )
+app.command("attack")(attack.attack)
 app.command("explain")(explain.explain)
 app.command("export")(export.export)
 app.command("inspect")(inspect.inspect)
@@ -78,6 +79,9 @@ def run(arguments: list[str]) -> int:
 def _told(error: Exception, code: int) -> int:
     """Say in one line what went wrong; the traceback goes to whoever asked for it."""
     logging.getLogger("xai").debug("failed", exc_info=error)
+    if isinstance(error, StoppedError):
+        say(str(error))
+        return code
     fault = "a fault of the program: run again with xai --debug and report it"
     say(f"error: {error}" if isinstance(error, XaiError) else f"error: {type(error).__name__}: {error}; {fault}")
     return code

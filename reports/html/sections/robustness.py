@@ -1,0 +1,121 @@
+"""The panel of accuracy under attack: the curve, the sizes that were asked for, and what was claimed and confirmed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from xai.reports.evidence import Evidence
+from xai.reports.html.sections.base import Pictures, Section
+from xai.reports.records import Finding
+
+WIDTH, HEIGHT, LEFT, BOTTOM = 480, 200, 44, 34  # of the drawing, in its own units
+POINTS = 200  # of the curve at most
+ROBUST, SUCCESS, ROUNDING = "robust accuracy at ", "success rate at ", "8-bit rounding: "
+
+
+class Robustness(Section):
+    """A step curve with intervals, one sentence, a table."""
+
+    family = "robustness"
+    body = """
+<p class="reading">Of {{ total }} images {{ accuracy.value | share }} are right.
+{% if sizes %}{% set last = sizes[-1] %}Under attack, within {{ last.name }} ({{ f.parameters.norm }}), <b>{{ last.robust.value | share }}</b> are still right
+({{ confidence }} interval {{ last.robust.interval[0] | share }} to {{ last.robust.interval[1] | share }}).{% endif %}
+{% if median is not none %}Half of all images have another answer within <b>{{ median | number }}</b>.{% endif %}</p>
+<figure><svg class="curve axes" viewBox="0 0 {{ width }} {{ height }}" role="img" aria-label="Share of images that stand, by size of the change; the numbers are in the table below">
+<path class="frame" d="M{{ left }} {{ top }}V{{ bottom }}H{{ right }}"/>
+{% for tick in down %}<text x="{{ left - 6 }}" y="{{ tick.at + 4 }}" text-anchor="end">{{ tick.text }}</text><path class="grid" d="M{{ left }} {{ tick.at }}H{{ right }}"/>{% endfor %}
+{% for tick in across %}<text x="{{ tick.at }}" y="{{ bottom + 16 }}" text-anchor="middle">{{ tick.text }}</text>{% endfor %}
+<text x="{{ (left + right) / 2 }}" y="{{ height - 2 }}" text-anchor="middle">size of the change, {{ f.parameters.norm }}</text>
+<polyline points="{{ points }}"/>
+{% for size in sizes %}<path class="whisker" d="M{{ size.at }} {{ size.low }}V{{ size.high }}"/><circle cx="{{ size.at }}" cy="{{ size.middle }}" r="3.5"/>{% endfor %}
+</svg><figcaption>share of all images that are right and for which nothing nearer was found; bars are {{ confidence }} intervals</figcaption></figure>
+<div class="scroll" tabindex="0" role="group" aria-label="Accuracy under attack by size of the change"><table class="tiles">
+<caption>Two denominators: robust accuracy is a share of all {{ total }} images, the success rate of the {{ attacked }} that were attacked (all right at first)</caption>
+<thead><tr><th scope="col">change</th><th scope="col">robust accuracy</th><th scope="col">interval</th>{% if sizes %}<th scope="col">success rate</th><th scope="col">interval</th>{% endif %}</tr></thead>
+<tr><th scope="row">none</th><td>{{ accuracy.value | share }}</td><td>{{ accuracy.interval[0] | share }} – {{ accuracy.interval[1] | share }}</td>{% if sizes %}<td></td><td></td>{% endif %}</tr>
+{% for size in sizes %}<tr><th scope="row">{{ size.name }}</th><td>{{ size.robust.value | share }}</td><td>{{ size.robust.interval[0] | share }} – {{ size.robust.interval[1] | share }}</td>
+<td>{{ size.success.value | share }}</td><td>{{ size.success.interval[0] | share }} – {{ size.success.interval[1] | share }}</td></tr>
+{% endfor %}</table></div>
+<table class="facts"><caption>What was found was looked at again</caption>
+<tr><th scope="row">adversarial inputs</th><td>{{ claimed.value }}, of them not confirmed: {{ unconfirmed.value }} <span class="unit">(stored, read again, classified in another batch size; confirmed in {{ f.parameters["confirmed in"] }})</span></td></tr>
+{% for name, value in rounded %}<tr><th scope="row">saved as an 8-bit picture</th><td>{{ value.value | share }} {{ name }}</td></tr>
+{% endfor %}
+{% if needed %}<tr><th scope="row">for an interval of ±1 point</th><td>{{ needed.value | count }} images would be needed; there are {{ total }}</td></tr>{% endif %}
+</table>
+"""
+
+    def context(self, finding: Finding, run: Evidence, pictures: Pictures) -> dict[str, Any]:  # noqa: ARG002  # a drawing, no picture
+        """Place curve, bars and ticks."""
+        values = finding.values
+        names = [name.removeprefix(ROBUST) for name in values if name.startswith(ROBUST)]
+        sizes, shares = (run.array(finding, name) for name in ("epsilons", "robust accuracy"))
+        axes = _Axes(_widest(sizes, shares))
+        return {
+            "total": values["accuracy"].n,
+            "attacked": values["claimed"].n,
+            "accuracy": values["accuracy"],
+            "median": values["smallest change, median"].value,
+            "claimed": values["claimed"],
+            "unconfirmed": values["not confirmed"],
+            "needed": values.get("images for an interval of +-1 point"),
+            "rounded": [
+                (name.removeprefix(ROUNDING), one) for name, one in values.items() if name.startswith(ROUNDING)
+            ],
+            "confidence": "95 %",
+            "sizes": [_size(name, finding, axes) for name in names],
+            "points": axes.steps(sizes, shares),
+            "width": WIDTH,
+            "height": HEIGHT,
+            "left": LEFT,
+            "right": WIDTH - 8,
+            "top": 8,
+            "bottom": HEIGHT - BOTTOM,
+            "down": [{"at": axes.down(tick), "text": f"{100 * tick:.0f} %"} for tick in (0, 0.25, 0.5, 0.75, 1)],
+            "across": [{"at": axes.across(tick), "text": f"{tick:.3g}"} for tick in np.linspace(0, axes.widest, 5)],
+        }
+
+
+def _size(name: str, finding: Finding, axes: _Axes) -> dict[str, Any]:
+    """Place the bar of one size of the change."""
+    robust = finding.values[ROBUST + name]
+    low, high = robust.interval or (0.0, 1.0)
+    epsilon, middle = finding.parameters[f"epsilon {name}"], robust.value
+    return {
+        "name": name,
+        "robust": robust,
+        "success": finding.values[SUCCESS + name],
+        "at": axes.across(float(epsilon or 0)),
+        "low": axes.down(low),
+        "high": axes.down(high),
+        "middle": axes.down(middle if isinstance(middle, float) else 0.0),
+    }
+
+
+class _Axes:
+    def __init__(self, widest: float) -> None:
+        self.widest = widest
+
+    def across(self, size: float) -> float:
+        return round(LEFT + min(size / self.widest, 1.0) * (WIDTH - 8 - LEFT), 1)
+
+    def down(self, share: float) -> float:
+        return round(8 + (1 - share) * (HEIGHT - BOTTOM - 8), 1)
+
+    def steps(self, sizes: np.ndarray, shares: np.ndarray) -> str:
+        """Return a step curve's points; of a long one as many as can be seen."""
+        chosen = np.unique(np.linspace(0, len(sizes) - 1, POINTS).round().astype(int))
+        points, before = [], float(shares[0])
+        for size, share in zip(sizes[chosen], shares[chosen], strict=True):
+            at = self.across(float(size))
+            points += [f"{at},{self.down(before)}", f"{at},{self.down(float(share))}"]
+            before = float(share)
+        return " ".join([*points, f"{WIDTH - 8},{self.down(before)}"])
+
+
+def _widest(sizes: np.ndarray, shares: np.ndarray) -> float:
+    """Return where the drawing ends: where the curve has ended, but for the farthest hundredth."""
+    lasting = sizes[shares > shares.min() + 0.01 * (shares.max() - shares.min())]
+    return float(1.1 * (lasting.max() if len(lasting) and lasting.max() > 0 else sizes.max())) or 1.0

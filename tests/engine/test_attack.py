@@ -1,0 +1,214 @@
+"""Attacks on a data set: rows, shares, confirmation, and the same record whatever the number of jobs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import xai
+from tests.robustness.victims import SHAPE, Scores, linear
+from xai.data.dataset import open_data
+from xai.engine import attack as engine
+from xai.engine.attack import attack
+from xai.engine.confirm import Witness
+from xai.engine.threat import plan_attack
+from xai.errors import UsageError
+from xai.models.model import Model
+from xai.reports.artefacts import get, get_rows
+from xai.reports.run import Run
+from xai.runtime import Runtime
+
+
+def images(model: Model, count: int = 40, wrong: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return inputs with their labels; the first ones are labelled wrongly."""
+    x = torch.rand(count, *model.input.shape, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        y = model(x).argmax(1)
+    y[:wrong] = (y[:wrong] + 1) % len(model.classes)
+    return x, y
+
+
+def attacked(model: Model, *names: str, eps: tuple[str, ...] = ("0.05", "0.1"), **options: Any) -> Run:
+    kept = {key: options.pop(key) for key in ("jobs", "folder", "runtime") if key in options}
+    plan = plan_attack(model, names or ("pgd",), epsilons=eps, **options)
+    return attack(model, open_data(images(model), model), plan, **kept)
+
+
+def rows(run: Run) -> list[dict[str, Any]]:
+    return list(get_rows(run.store, run.findings[0].artefacts["rows"]))
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return linear(range=(0.0, 1.0))
+
+
+@pytest.fixture(scope="module")
+def run(model: Model) -> Run:
+    return attacked(model)
+
+
+def test_shares_are_those_of_the_rows(run: Run) -> None:
+    values, found = run.findings[0].values, rows(run)
+    assert values["accuracy"].value == 36 / 40
+    for name, epsilon in (("0.05", 0.05), ("0.1", 0.1)):
+        stands = [row for row in found if row["right"] and (row["distance"] is None or row["distance"] > epsilon)]
+        assert values[f"robust accuracy at {name}"].value == len(stands) / 40
+        assert values[f"success rate at {name}"].value == pytest.approx(1 - len(stands) / 36)
+        assert values[f"success rate at {name}"].n == 36
+    assert 0 < values["robust accuracy at 0.1"].value < values["robust accuracy at 0.05"].value < 0.9
+
+
+def test_what_is_stored_fools_the_model_within_the_distance_that_is_told(run: Run, model: Model) -> None:
+    x, y = images(model)
+    finding = run.findings[0]
+    for row, one, label in zip(rows(run), x, y, strict=True):
+        assert row["label"] == int(label)
+        if row["distance"] is not None:
+            shard, place = row["adversarial"]
+            stored = torch.from_numpy(get(run.store, finding.artefacts[f"adversarial/{shard:06}"])[place])
+            assert int(model(stored[None]).argmax()) == row["answer"] != row["label"]
+            assert float((stored.double() - one.double()).abs().max()) == row["distance"] <= 0.1
+            assert 0 <= float(stored.min()) <= float(stored.max()) <= 1
+            assert row["confirmed"]
+
+
+def test_the_curve_never_rises(run: Run) -> None:
+    finding = run.findings[0]
+    share = get(run.store, finding.artefacts["robust accuracy"])
+    sizes = get(run.store, finding.artefacts["epsilons"])
+    assert (np.diff(share) <= 0).all()
+    assert share[0] == finding.values["accuracy"].value
+    assert share[list(sizes).index(0.1)] == finding.values["robust accuracy at 0.1"].value
+
+
+def test_a_later_attack_sees_only_what_stands(model: Model) -> None:
+    found = attacked(model, "fgsm", "pgd", eps=("0.1",)).findings
+    first, second = (finding.values for finding in found[1:])
+    assert first["tried at 0.1"].value == 36
+    assert second["tried at 0.1"].value == 36 - first["fell at 0.1"].value
+
+
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "shard_size", lambda _: 7)
+
+
+def test_the_record_does_not_depend_on_the_jobs(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_shards(monkeypatch)
+    one, two = (attacked(model, jobs=jobs) for jobs in (1, 2))
+    assert [f.timeless() for f in one.findings] == [f.timeless() for f in two.findings]
+    assert len(one.findings[0].artefacts) > 5
+    assert one.record.settings == two.record.settings
+
+
+def test_a_run_that_was_killed_ten_times_ends_in_the_same_record(
+    model: Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    small_shards(monkeypatch)
+    whole = attacked(model)
+    kills = 0
+    for _ in range(10):
+        left = 250
+
+        def killed(_: str, done: int, total: int) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                raise KeyboardInterrupt
+
+        try:
+            again = attacked(model, folder=tmp_path / "shards", runtime=Runtime(progress=killed))
+        except KeyboardInterrupt:
+            kills += 1
+    assert kills >= 1
+    assert [f.timeless().values for f in again.findings] == [f.timeless().values for f in whole.findings]
+    assert again.findings[0].artefacts["rows"] == whole.findings[0].artefacts["rows"]
+
+
+def test_without_labels_the_models_answer_is_taken_and_said(model: Model) -> None:
+    x, _ = images(model)
+    run = attack(model, open_data(x, model), plan_attack(model, ["fgsm"], epsilons=["0.1"]))
+    assert run.findings[0].values["accuracy"].value == 1
+    assert any("40 of 40 images have no label" in note for note in run.record.notes)
+
+
+def test_a_success_that_another_program_denies_is_told(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = images(model)
+    monkeypatch.setattr(
+        engine, "witness", lambda _: Witness("a liar", lambda points: torch.eye(5)[y[4:5]].expand(len(points), 5))
+    )
+    run = attack(model, open_data((x[4:5], y[4:5]), model), plan_attack(model, ["pgd"], epsilons=["0.9"]))
+    values = run.findings[0].values
+    assert (values["claimed"].value, values["not confirmed"].value) == (1, 1)
+    assert values["success rate at 0.9"].value == 0
+    assert values["robust accuracy at 0.9"].value == 0
+    assert "a liar gives the right answer" in run.findings[0].notes[0]
+
+
+def test_what_is_confirmed_is_confirmed_in_onnxruntime(run: Run) -> None:
+    assert run.findings[0].parameters["confirmed in"] == "onnxruntime"
+
+
+def test_a_target_counts_only_that_class(model: Model) -> None:
+    run = attacked(model, "pgd", eps=("0.3",), target="class 2")
+    fell = [row for row in rows(run) if row["distance"] is not None]
+    assert fell
+    assert {row["answer"] for row in fell} == {2}
+    assert run.findings[0].values["success rate at 0.3"].n == sum(
+        row["right"] and row["label"] != 2 for row in rows(run)
+    )
+
+
+def test_epsilon_zero_is_accuracy(model: Model) -> None:
+    values = attacked(model, "pgd", eps=("0", "0.1")).findings[0].values
+    assert values["robust accuracy at 0"].value == values["accuracy"].value
+
+
+def test_outputs_that_are_no_numbers_are_wrong(model: Model) -> None:
+    broken = replace(
+        model, forward=lambda x: model.forward(x) * torch.where(x.flatten(1).sum(1, keepdim=True) > 10, torch.nan, 1.0)
+    )
+    run = attack(broken, open_data(images(model), model), plan_attack(model, ["fgsm"], epsilons=["0.01"]))
+    assert any("outputs are NaN or infinite" in note for note in run.record.notes)
+    assert run.findings[0].values["accuracy"].value < 36 / 40
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"names": ["pdg"]}, "did you mean 'pgd'"),
+        ({"norm": "l3"}, "there is no norm 'l3'"),
+        ({"epsilons": ["8"]}, "allows every input.*8/255 was meant"),
+        ({"epsilons": ["-0.1"]}, "not negative"),
+        ({"epsilons": []}, "no size of the change"),
+        ({"norm": "l2"}, "name one in the norm l2"),
+        ({"target": "cat"}, "there is no class 'cat'"),
+        ({"parameters": {"bim": {"steps": 3}}}, "bim, which is not among those chosen"),
+        ({"parameters": {"pgd": {"step": 3}}}, "did you mean 'steps'"),
+        ({"parameters": {"pgd": {"steps": 0}}}, "parameters of pgd do not fit"),
+        ({"plan": "strange"}, "there is no plan 'strange'"),
+        ({"plan": "standard", "names": ["pgd"]}, "name one of them"),
+    ],
+)
+def test_what_does_not_fit_is_told_before_anything_is_computed(
+    model: Model, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        plan_attack(model, options.pop("names", None), **options)
+
+
+def test_a_black_box_is_not_attacked_by_gradients() -> None:
+    box = xai.load(lambda x: Scores()(x), shape=SHAPE, classes=[str(i) for i in range(5)])
+    with pytest.raises(UsageError, match="PGD needs gradients, and the model is a black box"):
+        plan_attack(box, ["pgd"], epsilons=["0.1"])
+
+
+def test_values_cannot_be_attacked() -> None:
+    model = xai.load(Scores(1), shape=SHAPE, output="values", range=(0.0, 1.0))
+    with pytest.raises(UsageError, match="its outputs are values, not classes"):
+        plan_attack(model, ["pgd"], epsilons=["0.1"])

@@ -1,0 +1,179 @@
+"""xai attack: what makes the model fail, and how little does it take?"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from xai.cli.explain import read_settings
+from xai.cli.terminal import progress, say
+from xai.errors import StoppedError, UsageError
+from xai.text import storable
+
+if TYPE_CHECKING:
+    from xai.reports.run import Run
+
+FAILED, VIOLATED = 3, 1
+
+
+def attack(
+    model: Annotated[
+        str, typer.Argument(help="A file, a folder holding one, torchvision:NAME, timm:NAME or sample:NAME.")
+    ],
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="An image, a folder (with a sub-folder a class), a CSV or JSON manifest, .npz, idx files, sample:NAME."
+        ),
+    ],
+    attacks: Annotated[
+        str | None, typer.Option("--attack", help="Names, separated by commas, or all; see xai methods. Default: pgd.")
+    ] = None,
+    plan: Annotated[
+        str | None, typer.Option(help="A named set of attacks instead: standard (the AutoAttack ensemble).")
+    ] = None,
+    norm: Annotated[str, typer.Option(help="How the change is measured: linf, l2 or l1.")] = "linf",
+    eps: Annotated[
+        str | None, typer.Option(help="Largest changes in input units, separated by commas: 2/255,8/255 or 0.03.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", "--targets", help="The class that the attacker wants; default any other.")
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="File with a label each, for arrays without.")] = None,
+    classes: Annotated[Path | None, typer.Option(help="File with the classes' names.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take only so many images.")] = None,
+    fail_under: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Exit with 1 if the accuracy under attack at the largest change is less."),
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Shards at once; default one a core.")] = None,
+    arch: Annotated[
+        str | None,
+        typer.Option(
+            help="For files of weights: torchvision:NAME, timm:NAME or path/to/net.py:function; arguments allowed."
+        ),
+    ] = None,
+    card: Annotated[
+        Path | None, typer.Option(help="Card of the model; default <stem>.yaml or model.yaml beside it.")
+    ] = None,
+    trust_model: Annotated[
+        bool,
+        typer.Option("--trust-model", help="Let code in the model file run (a whole pickle); only if you trust it."),
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of everything random.")] = 0,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="ATTACK.PARAM=VALUE", help="An attack's parameter; may be repeated."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder of the run; default xai-runs/attack-<model>-<n>.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in that folder.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run that was killed in that folder.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record instead of the report's path.")] = False,
+) -> int:
+    """Attack MODEL on every image of DATA, re-check what was found, and write a report."""
+    given = dict(locals())
+    from xai.data.dataset import open_data
+    from xai.engine.attack import attack as run_attack
+    from xai.engine.shards import FOLDER
+    from xai.engine.threat import plan_attack
+    from xai.models.loading import load
+    from xai.reports.artefacts import FolderStore
+    from xai.reports.folder import REPORT, free_folder, publish, writing
+    from xai.runtime import Runtime, resolve_device
+
+    if resume and output is None:
+        raise UsageError("--resume was given without -o; name the folder whose run was killed")
+    settings = read_settings(parameters or [])
+    place = resolve_device(device)
+    loaded = load(model, arch=arch, card=card, labels=classes, device=place, seed=seed, trusted=trust_model)
+    planned = plan_attack(
+        loaded, _listed(attacks), plan=plan, norm=norm, epsilons=_listed(eps), target=target, parameters=settings
+    )
+    images = open_data(data, loaded, labels=labels).limited(limit)
+    folder = output or free_folder("attack", Path(model.rpartition(":")[2]).stem)
+    try:
+        with writing(folder, overwrite=overwrite, resume=resume, checkpoint=FOLDER) as partial, progress() as tell:
+            run = run_attack(
+                loaded,
+                images,
+                planned,
+                runtime=Runtime(device=loaded.device, seed=seed, progress=tell),
+                store=FolderStore(partial),
+                folder=partial / FOLDER,
+                jobs=jobs,
+                command=_command(given),
+            )
+            publish(run, partial)
+    except KeyboardInterrupt:
+        if not folder.with_name(f"{folder.name}.partial").exists():
+            raise
+        raise StoppedError(f"interrupted: what is done is kept; go on with --resume -o {folder}") from None
+    _tell(run)
+    typer.echo(run.record.model_dump_json(indent=1) if as_json else str(folder / REPORT))
+    return _code(run, fail_under)
+
+
+def _listed(text: str | None) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _command(given: dict[str, Any]) -> str:
+    """Return the command that makes the run again, without where it was written to and by how many jobs."""
+    words = []
+    names = {"attacks": "attack", "fail_under": "fail-under"}
+    for name in (
+        "attacks",
+        "plan",
+        "norm",
+        "eps",
+        "target",
+        "labels",
+        "classes",
+        "limit",
+        "fail_under",
+        "arch",
+        "card",
+    ):
+        words += [f"--{names.get(name, name)}", str(given[name])] if given[name] is not None else []
+    words += ["--trust-model"] if given["trust_model"] else []
+    words += ["--device", given["device"], "--seed", str(given["seed"])]
+    for line in given["parameters"] or []:
+        words += ["--set", line]
+    sources = [given["model"], given["data"]]
+    ordered = [*words, "--", *sources] if any(name.startswith("-") for name in sources) else [*sources, *words]
+    return storable(shlex.join(["xai", "attack", *ordered]))
+
+
+def _tell(run: Run) -> None:
+    """Say what was assumed, what was found, and what was not."""
+    for line in run.record.model.assumed:
+        say(f"assumed: {line}")
+    for line in run.record.notes:
+        say(f"note: {line}")
+    for finding in run.findings:
+        if finding.status != "ok":
+            say(f"{finding.status}: {finding.title}: {finding.reason}")
+        for note in finding.notes:
+            say(f"note: {finding.title}: {note}")
+    for name, value in run.findings[0].values.items():
+        if "accuracy" in name and value.interval and isinstance(value.value, float):
+            low, high = (f"{100 * bound:.1f}" for bound in value.interval)
+            say(f"{name}: {100 * value.value:.2f} % of {value.n} ({low} to {high})")
+
+
+def _code(run: Run, fail_under: float | None) -> int:
+    """Return the exit code: 1 if less than wanted is left at the largest change."""
+    accuracies = [value.value for name, value in run.findings[0].values.items() if "accuracy" in name]
+    left = accuracies[-1]
+    if fail_under is not None and isinstance(left, float) and left < fail_under:
+        say(f"violated: accuracy under attack is {left:.4f}, and at least {fail_under:g} was required")
+        return VIOLATED
+    return FAILED if any(finding.status == "failed" for finding in run.findings) else 0

@@ -1,0 +1,143 @@
+"""What the shards of an attack say together, as findings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from xai.data.dataset import DataSet, digest_of
+from xai.engine.confirm import Witness
+from xai.engine.shards import Kept
+from xai.engine.standing import Standing, tallied
+from xai.engine.threat import AttackPlan
+from xai.reports.artefacts import Store, put, put_rows
+from xai.reports.records import Artefact, Finding, Scalar
+from xai.robustness.attacks.base import Attack
+
+LISTED = 5
+
+
+class Outcome:
+    """The answers of all shards.
+
+    Args:
+        kept: holds them.
+        shards: how many there are.
+        plan: the threat model.
+    """
+
+    def __init__(self, kept: Kept, shards: int, plan: AttackPlan) -> None:
+        self._kept, self._shards, self.plan = kept, shards, plan
+        self.skipped: list[dict[str, str]] = []
+        self.tallies: list[dict[str, Any]] = []
+        self.adversarial: dict[str, Artefact] = {}
+        self.images, digests = 0, []
+        for number in range(shards):
+            answer = kept[number]
+            self.skipped += answer["skipped"]
+            self.tallies += answer["tallies"]
+            self.images += len(answer["rows"])
+            digests.append(bytes.fromhex(answer["digests"]))
+            if answer["adversarial"]:
+                self.adversarial[f"adversarial/{number:06}"] = Artefact.model_validate(answer["adversarial"])
+        self.digest = digest_of(digests)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield a row an image, in the data's order."""
+        for number in range(self._shards):
+            yield from self._kept[number]["rows"]
+
+    def notes(self, data: DataSet) -> tuple[str, ...]:
+        """Return what a reader must know of the data."""
+        notes = []
+        if self.skipped:
+            shown = "; ".join(f"{one['id']}: {one['reason']}" for one in self.skipped[:LISTED])
+            more = f"; and {len(self.skipped) - LISTED} more" if len(self.skipped) > LISTED else ""
+            notes.append(f"{len(self.skipped)} of {len(data)} images could not be read and are left out: {shown}{more}")
+        counts = Counter((row["labelled"], row["finite"]) for row in self.rows())
+        if without := counts[False, True] + counts[False, False]:
+            notes.append(
+                f"{without} of {self.images} images have no label: the model's own answer is taken for the right one, "
+                "so nothing is said of its accuracy on them"
+            )
+        if broken := counts[True, False] + counts[False, False]:
+            notes.append(f"for {broken} of {self.images} images the outputs are NaN or infinite: they count as wrong")
+        return tuple(notes)
+
+
+def findings(outcome: Outcome, other: Witness, store: Store) -> tuple[Finding, ...]:
+    """Return the whole, and what each attack did to it."""
+    plan = outcome.plan
+    standing = Standing(outcome.rows(), plan)
+    settings: dict[str, Scalar] = {
+        "norm": plan.norm.value,
+        "epsilons": ", ".join(plan.epsilons) or "none: the smallest change is looked for",
+        "wanted": "any other class" if plan.wanted is None else str(plan.wanted),
+        "plan": plan.name or "the user's own",
+        "attacks": ", ".join(attack.about.name for attack in plan.attacks),
+        "data digest": outcome.digest,
+        "confirmed in": other.name or f"the model only: {other.reason}",
+    }
+    settings |= {f"epsilon {name}": size for name, size in plan.epsilons.items()}
+    rows = put_rows(store, outcome.rows())
+    curve = {name: put(store, array) for name, array in standing.curve_arrays().items()}
+    whole = Finding(
+        id="robustness",
+        family="robustness",
+        method="robustness",
+        title="Accuracy under attack",
+        description="The share of images whose answer is right, and for which none of the attacks found another answer "
+        "within a distance.",
+        limits="Attacks find failures, they prove no robustness: the true figure is at most this one. It is about "
+        "these images, this norm and these attacks.",
+        source="",
+        kind="heuristic",
+        input=None,
+        status="ok",
+        parameters=settings,
+        values=standing.values(),
+        notes=_unconfirmed(outcome),
+        seconds=sum(tally["seconds"] for tally in outcome.tallies),
+        artefacts={"rows": rows, **curve, **outcome.adversarial},
+    )
+    done = [_finding(attack, outcome) for attack in plan.attacks]
+    return (whole, *done, *(_skipped(attack, reason) for attack, reason in plan.skipped))
+
+
+def _unconfirmed(outcome: Outcome) -> tuple[str, ...]:
+    """List claims that did not survive being looked at again."""
+    lost = [row for row in outcome.rows() if row.get("confirmed") is False]
+    if not lost:
+        return ()
+    shown = "; ".join(f"{row['id']}: {row['reason']}" for row in lost[:LISTED])
+    return (f"{len(lost)} claimed successes did not survive, and count neither as success nor as standing: {shown}",)
+
+
+def _finding(attack: Attack, outcome: Outcome) -> Finding:
+    own = [tally for tally in outcome.tallies if tally["attack"] == attack.about.name]
+    return _skipped(attack, "").model_copy(
+        update={
+            "status": "ok",
+            "values": tallied(attack, outcome.tallies, outcome.images),
+            "seconds": sum(tally["seconds"] for tally in own),
+        }
+    )
+
+
+def _skipped(attack: Attack, reason: str) -> Finding:
+    about = attack.about
+    return Finding(
+        id=about.name,
+        family="attack",
+        method=about.name,
+        title=about.title,
+        description=about.summary,
+        limits=about.limits,
+        source=about.source,
+        kind=about.kind.value,
+        input=None,
+        status="skipped",
+        reason=reason,
+        parameters=attack.model_dump(mode="json"),
+    )

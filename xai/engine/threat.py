@@ -1,0 +1,209 @@
+"""What an attack is allowed: which attacks, in which region, toward what; checked before anything is computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from xai.engine.plan import Parameters
+from xai.errors import NotApplicableError, UsageError, unknown
+from xai.models.card import one_line
+from xai.models.model import Model
+from xai.registry import Need
+from xai.robustness.attacks.base import Attack, attacks
+from xai.robustness.norms import Norm
+from xai.robustness.regions import Region, read_epsilon
+from xai.robustness.victim import Victim
+
+DEFAULT = ("1/255", "2/255", "4/255", "8/255")
+
+
+@dataclass(frozen=True)
+class AttackPlan:
+    """The threat model.
+
+    Args:
+        attacks: in order: each is tried on what those before it left standing.
+        skipped: attacks that do not apply to the model, and why.
+        norm: of the change.
+        epsilons: its largest sizes by name ("8/255"), ascending, in input units.
+        wanted: the class that the attacker wants; None for any other than the right one.
+        minima: whether attacks that look for the smallest change use all their steps.
+        name: of the plan, "" for a plan of the user's own.
+    """
+
+    attacks: tuple[Attack, ...]
+    skipped: tuple[tuple[Attack, str], ...]
+    norm: Norm
+    epsilons: Mapping[str, float]
+    wanted: int | None
+    minima: bool
+    name: str
+
+    def region(self, model: Model, epsilon: float) -> Region:
+        """Return the ball of that size, clipped to the model's range."""
+        low, high = model.input.range or (-math.inf, math.inf)
+        return Region(self.norm, epsilon, low, high)
+
+    def sizes(self, attack: Attack) -> list[tuple[str, float]]:
+        """Return the regions that an attack is tried in; one that looks for the smallest change needs no limit."""
+        if attack.minimal:
+            return [("", math.inf)]
+        return [(name, size) for name, size in self.epsilons.items() if size > 0]
+
+    def described(self) -> dict[str, Any]:
+        """Return the plan as data: the same plan, the same data."""
+        return {
+            "plan": self.name,
+            "attacks": {attack.about.name: attack.model_dump(mode="json") for attack in self.attacks},
+            "norm": self.norm.value,
+            "epsilons": dict(self.epsilons),
+            "wanted": self.wanted,
+            "minima": self.minima,
+        }
+
+
+def plan_attack(
+    model: Model,
+    names: Iterable[str] | None = None,
+    *,
+    plan: str | None = None,
+    norm: str = "linf",
+    epsilons: Iterable[str | float] | None = None,
+    target: str | int | None = None,
+    parameters: Parameters | None = None,
+) -> AttackPlan:
+    """Return the plan; raise UsageError for any name or value that does not exist or fit.
+
+    Args:
+        model: what is to be attacked.
+        names: of attacks; default those that declare themselves default.
+        plan: a named plan instead: a set of attacks that its paper calls by that name.
+        norm: "linf", "l2" or "l1".
+        epsilons: sizes of the change, "8/255" or numbers; default 1, 2, 4 and 8/255 of the range for linf. An attack
+            that looks for the smallest change needs none.
+        target: the class that is wanted; default any but the right one.
+        parameters: of attacks, by name.
+    """
+    if norm not in tuple(Norm):
+        raise unknown("norm", norm, tuple(Norm))
+    if plan is not None and names is not None:
+        raise UsageError("attacks and a plan were named; name one of them")
+    chosen = _planned(plan) if plan is not None else _chosen(names)
+    made = _made(chosen, parameters or {})
+    given = Norm(norm)
+    sizes = _sizes(model, given, epsilons, minimal=all(attack.minimal for attack in made))
+    wanted = None if target is None else model.target(target).index
+    fit, skipped = [], []
+    for attack in made:
+        reason = _hindrance(attack, model, given, targeted=wanted is not None)
+        if reason:
+            skipped.append((attack, reason))
+        else:
+            fit.append(attack)
+    if not fit:
+        raise UsageError(
+            f"none of the attacks can be tried: {'; '.join(reason for _, reason in skipped)}{_other(model)}"
+        )
+    minima = epsilons is None and any(attack.minimal for attack in fit)
+    return AttackPlan(tuple(fit), tuple(skipped), given, sizes, wanted, minima, plan or "")
+
+
+def plans() -> list[str]:
+    """Return the names of the plans that attacks declare."""
+    return sorted({name for cls in attacks.all().values() for name in cls.about.sets})
+
+
+def _planned(plan: str) -> list[type[Attack]]:
+    if plan not in plans():
+        raise unknown("plan", plan, plans())
+    members = [cls for cls in attacks.all().values() if plan in cls.about.sets]
+    return sorted(members, key=lambda cls: cls.about.sets[plan])
+
+
+def _chosen(names: Iterable[str] | None) -> list[type[Attack]]:
+    if names is None:
+        return [cls for cls in attacks.all().values() if cls.about.default]
+    wanted = list(dict.fromkeys([names] if isinstance(names, str) else names))
+    if not wanted:
+        raise UsageError("no attack was named; see xai methods")
+    return list(attacks.all().values()) if wanted == ["all"] else [attacks.get(name) for name in wanted]
+
+
+def _made(chosen: list[type[Attack]], parameters: Parameters) -> list[Attack]:
+    names = [cls.about.name for cls in chosen]
+    for name in parameters:
+        if name not in names:
+            attacks.get(name)
+            raise UsageError(f"parameters were given for {name}, which is not among those chosen: {', '.join(names)}")
+    return [_one(cls, parameters.get(cls.about.name, {})) for cls in chosen]
+
+
+def _one(cls: type[Attack], values: Mapping[str, Any]) -> Attack:
+    for key in values:
+        if key not in cls.model_fields:
+            raise unknown(f"parameter of {cls.about.name}", key, cls.model_fields)
+    try:
+        return cls.model_validate(dict(values))
+    except ValidationError as error:
+        raise UsageError(f"parameters of {cls.about.name} do not fit: {one_line(error)}") from error
+
+
+def _hindrance(attack: Attack, model: Model, norm: Norm, *, targeted: bool) -> str:
+    """Return why an attack cannot be tried, or ""."""
+    title = attack.about.title
+    if model.graph is None and attack.about.needs & {Need.GRADIENTS, Need.GRAPH}:
+        return f"{title} needs gradients, and the model is a black box: {model.no_graph}"
+    try:
+        attack.applies(Victim(model).classes, norm)
+        if targeted:
+            attack.applies_targeted()
+    except NotApplicableError as error:
+        return str(error)
+    return ""
+
+
+def _other(model: Model) -> str:
+    """Return what a black box can be attacked with."""
+    if model.graph is not None:
+        return ""
+    free = [name for name, cls in attacks.all().items() if not cls.about.needs & {Need.GRADIENTS, Need.GRAPH}]
+    return f"; without gradients there is: {', '.join(free)}"
+
+
+def _sizes(model: Model, norm: Norm, epsilons: Iterable[str | float] | None, *, minimal: bool) -> dict[str, float]:
+    """Return epsilons by name, ascending."""
+    if epsilons is None:
+        if minimal:
+            return {}
+        if norm is not Norm.LINF or model.input.range is None:
+            raise UsageError(f"no size of the change was given: name one in the norm {norm}, such as --eps 0.5")
+        low, high = model.input.range
+        return {
+            name if high - low == 1 else f"{name} of the range": read_epsilon(name) * (high - low) for name in DEFAULT
+        }
+    given = {str(text).strip(): read_epsilon(text) for text in epsilons}
+    if not given:
+        raise UsageError("no size of the change was given; expected some, such as --eps 2/255,8/255")
+    for text, value in given.items():
+        _check_within(model, norm, text, value)
+    return dict(sorted(given.items(), key=lambda item: item[1]))
+
+
+def _check_within(model: Model, norm: Norm, text: str, value: float) -> None:
+    """Refuse a size that allows every input: it is a mistake of units."""
+    if model.input.range is None:
+        return
+    low, high = model.input.range
+    numbers = math.prod(model.input.shape)
+    largest = (high - low) * {Norm.LINF: 1.0, Norm.L2: math.sqrt(numbers), Norm.L1: float(numbers)}[norm]
+    if value > largest:
+        near = f"; {text}/255 was meant?" if norm is Norm.LINF and value <= 255 * largest and "/" not in text else ""
+        raise UsageError(
+            f"epsilon {text} allows every input: values go from {low:g} to {high:g}, so in {norm} nothing is farther "
+            f"than {largest:g}{near}"
+        )
