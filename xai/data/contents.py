@@ -254,12 +254,16 @@ def _digest(numbers: np.ndarray) -> str:
 
 def _short(name: str) -> str:
     """Return a path's name in a run: without suffix, and without the way out of its folder."""
-    plain = os.path.normpath(os.path.splitext(name)[0]).lstrip("./" + os.sep)  # noqa: PTH122  # names, a million
-    return plain.encode("utf-8", "backslashreplace").decode() or "file"
+    short = os.path.splitext(name)[0]  # noqa: PTH122  # there may be a million
+    if "./" in short or "//" in short or short.startswith(("/", ".")):
+        short = os.path.normpath(short).lstrip("./")
+    return short.encode("utf-8", "backslashreplace").decode() or "file"
 
 
 def _renamed(names: Sequence[str]) -> dict[int, str]:
     """Return a name for every entry whose short one is another's too, by index."""
+    if len(set(map(_short, names))) == len(names):
+        return {}
     counts = Counter(map(_short, names))
     taken = {name for name, count in counts.items() if count == 1}
     renamed: dict[int, str] = {}

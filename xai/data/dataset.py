@@ -258,7 +258,8 @@ class DataSet:
         place = self._place(index)
         try:
             entry = self.content.entry(place)
-            digest = entry.digest or (sha256(Path(entry.image)) if isinstance(entry.image, str | Path) else "")
+            path = Path(entry.image) if isinstance(entry.image, str | Path) else None
+            digest = entry.digest or (sha256(path) if path and path.is_file() else "")  # a pipe would never end
         except (XaiError, OSError, ValueError):
             digest = ""
         return hashlib.sha256(f"skipped\0{self.content.id(place)}\0{digest}".encode()).digest()
