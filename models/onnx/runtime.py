@@ -96,8 +96,10 @@ def _session(file: OnnxFile) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = torch.get_num_threads()
     # Its rewriting folds constants of any size that a hostile file asks for.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    providers = ["CPUExecutionProvider"]
     try:
-        return onnxruntime.InferenceSession(_message(file), options, providers=["CPUExecutionProvider"])
+        # Without its fallback, which prints a banner on stdout and tries the same again.
+        return onnxruntime.InferenceSession(_message(file), options, providers=providers, enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions have no common root
         raise RefusedFileError(
             f"model {file.path}: onnxruntime does not take it ({' '.join(str(error).split())[:200]})"

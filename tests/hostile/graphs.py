@@ -237,6 +237,16 @@ def ports(inputs: int, outputs: int) -> Maker:
     return make
 
 
+def misnamed(name: bytes) -> Maker:
+    """Write a leaky ReLU in whose file a name is followed by bytes that are no UTF-8."""
+
+    def make(path: Path) -> None:
+        graph([helper.make_node("LeakyRelu", ["x"], ["y"], name="a node", alpha=0.1)], [])(path)
+        path.write_bytes(path.read_bytes().replace(name, name[:-3] + b"\xff\xfe\x80"))
+
+    return make
+
+
 OTHERS: dict[str, tuple[Maker, str]] = {
     **{
         f"a recurrent layer of constants, its state {state}": (
@@ -262,6 +272,7 @@ OTHERS: dict[str, tuple[Maker, str]] = {
         "expected a row of scores",
     ),
     "an input that nothing makes": (graph([helper.make_node("Add", ["x", "nothing"], ["y"])], []), "does not take it"),
+    "an operator whose name is no UTF-8": (misnamed(b"LeakyRelu"), "operator LeakyR\\xff\\xfe\\x80 (node 'a node'"),
     "two inputs": (ports(2, 1), "takes 2 inputs ('x', 'z')"),
     "two outputs": (ports(1, 2), "returns 2 tensors of scores ('y', 'y2')"),
 }
