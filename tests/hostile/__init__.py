@@ -6,7 +6,7 @@ from tests.hostile.archives import ARCHIVES
 from tests.hostile.base import Case
 from tests.hostile.cards import CARDS
 from tests.hostile.exports import EXPORTS, UNHARMED
-from tests.hostile.graphs import ENDLESS, GRAPHS
+from tests.hostile.graphs import ENDLESS, GRAPHS, GROWING
 from tests.hostile.inputs import BOMBS, INPUTS
 from tests.hostile.pickles import PICKLES
 from tests.hostile.scripts import SCRIPTS
@@ -19,6 +19,7 @@ CASES: tuple[Case, ...] = (
     *ARCHIVES,
     *CARDS,
     *GRAPHS,
+    *GROWING,
     *ENDLESS,
     *INPUTS,
     *BOMBS,

@@ -143,6 +143,76 @@ ABSURD: dict[str, tuple[list[onnx.NodeProto], list[TensorProto]]] = {
 }
 
 
+def summed(names: list[str]) -> list[onnx.NodeProto]:
+    """Add the sum of each value to the input."""
+    sums = [helper.make_node("ReduceSum", [name], [f"sum {name}"], keepdims=0) for name in names]
+    chain = ["x", *(f"with {name}" for name in names[:-1]), "y"]
+    return [
+        *sums,
+        *(
+            helper.make_node("Add", [one, f"sum {name}"], [two])
+            for name, (one, two) in zip(names, pairwise(chain), strict=True)
+        ),
+    ]
+
+
+def many(kind: str, inputs: list[str], times: int = 60) -> list[onnx.NodeProto]:
+    """Ask for many values, each just small enough."""
+    names = [f"{kind} {i}" for i in range(times)]
+    return [*(helper.make_node(kind, inputs, [name]) for name in names), *summed(names)]
+
+
+FROM_INPUT = [
+    helper.make_node("Shape", ["x"], ["rows and columns"]),
+    helper.make_node("Gather", ["rows and columns", "one"], ["columns"]),
+]
+ONE = numpy_helper.from_array(np.float32(1), "item")
+HUGE = constant("huge", 10**6)
+SMALL_EACH: dict[str, tuple[list[onnx.NodeProto], list[TensorProto]]] = {
+    "many filled": (many("ConstantOfShape", ["s"]), [constant("s", 2**25)]),
+    "many expanded": (many("Expand", ["item", "s"]), [ONE, constant("s", 2**25)]),
+    "many tiled": (many("Tile", ["row", "s"]), [ROW, constant("s", 1, 150)]),
+    "many padded": (many("Pad", ["row", "s"]), [ROW, constant("s", 0, 0, 0, 2**25)]),
+    "padded by the input's size": (
+        [
+            *FROM_INPUT,
+            helper.make_node("Mul", ["columns", "huge"], ["far"]),
+            helper.make_node("Mul", ["far", "huge"], ["farther"]),
+            helper.make_node("Concat", ["zeros", "farther"], ["pads"], axis=0),
+            helper.make_node("Pad", ["x", "pads"], ["y"]),
+        ],
+        [constant("one", 1), HUGE, constant("zeros", 0, 0, 0)],
+    ),
+    "an outer product of the input's size": (
+        [
+            *FROM_INPUT,
+            helper.make_node("Mul", ["columns", "huge"], ["end"]),
+            helper.make_node("Squeeze", ["end"], ["limit"]),
+            helper.make_node("Range", ["from", "limit", "step"], ["r"]),
+            helper.make_node("Unsqueeze", ["r", "zero"], ["wide"]),
+            helper.make_node("Unsqueeze", ["r", "one"], ["tall"]),
+            helper.make_node("Mul", ["wide", "tall"], ["o"]),
+            helper.make_node("Cast", ["o"], ["f"], to=1),
+            *summed(["f"]),
+        ],
+        [
+            constant("one", 1),
+            constant("zero", 0),
+            HUGE,
+            numpy_helper.from_array(np.int64(0), "from"),
+            numpy_helper.from_array(np.int64(1), "step"),
+        ],
+    ),
+    "resized": (
+        [
+            helper.make_node("Resize", ["x", "", "scales"], ["wide"]),
+            helper.make_node("ReduceMean", ["wide"], ["y"], keepdims=1),
+        ],
+        [numpy_helper.from_array(np.array([1, 1e12], dtype=np.float32), "scales")],
+    ),
+}
+
+
 SAID = {  # of the absurd sizes that are not found where a value is made
     "doubled input": "GiB for one input",
     "broadcast": "more than 2 GiB",
@@ -288,3 +358,16 @@ TABLE: dict[str, tuple[Maker, str]] = {
 }
 GRAPHS = cases("ONNX", TABLE, "in/model.onnx")
 ENDLESS = cases("ONNX", {"a loop without end": (endless, "onnxruntime was not done with it after")}, "in/model.onnx")
+GROWN = {
+    "padded by the input's size": "more than 67108864 numbers",
+    "an outer product of the input's size": "does not take inputs of shape",
+    "resized": "more than 2 GiB",
+}
+GROWING = cases(
+    "ONNX",
+    {
+        f"growing: {attack}": (graph(nodes, constants), GROWN.get(attack, "take more than 512 MiB"))
+        for attack, (nodes, constants) in SMALL_EACH.items()
+    },
+    "in/model.onnx",
+)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile import ENDLESS, GRAPHS
+from tests.hostile import ENDLESS, GRAPHS, GROWING
 from tests.hostile.base import Case
 from tests.hostile.graphs import SECRET, pointing
 from xai.api import load
-from xai.models.onnx import runtime
+from xai.models.onnx import program, runtime
 
 Refused = Callable[[Case], str]
 
@@ -35,3 +35,10 @@ def test_a_loop_without_end_is_ended(refused: Refused, case: Case, monkeypatch: 
     begun = time.perf_counter()
     assert case.words in refused(case)
     assert time.perf_counter() - begun < 30
+
+
+def test_folding_that_takes_too_long_is_ended(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "SECONDS", 0)
+    monkeypatch.setattr(program, "MAX_FOLDED", 2**40)
+    case = next(case for case in GROWING if case.attack == "growing: many tiled")
+    assert "more than 0 s to compute" in refused(case)
