@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -43,7 +44,8 @@ def write(model: Model, path: Path, *, overwrite: bool = False) -> float:
     Raises:
         UsageError: another suffix, or a file is there already.
         NotApplicableError: the model is a black box.
-        AnalysisError: the file does not give what the model gives; nothing is left then.
+        AnalysisError: ONNX has no operator for one of the model's, or the file does not give what the model gives;
+            nothing is left then.
     """
     writable(path, overwrite=overwrite)
     card, text = path.with_suffix(".yaml"), _card(model)
@@ -94,10 +96,27 @@ def _with_source_names(graph: fx.GraphModule) -> fx.GraphModule:
 
 
 def _write_onnx(program: torch.export.ExportedProgram, path: Path) -> Callable[[torch.Tensor], torch.Tensor]:
-    written = torch.onnx.export(program, dynamo=True, opset_version=OPSET, verbose=False)
+    try:
+        written = torch.onnx.export(program, dynamo=True, opset_version=OPSET, verbose=False)
+    except Exception as error:  # its exporter raises whatever its translations do
+        raise AnalysisError(
+            f"the model cannot be written as ONNX: {_untranslated(error)}; write it as .pt2, which takes any operator"
+        ) from error
     assert written is not None
     written.save(path)
     return runner(read(path))
+
+
+def _untranslated(error: BaseException) -> str:
+    """Say which operator torch's exporter could not translate; what it says itself is pages, with colours."""
+    causes = [error]
+    while causes[-1].__cause__ is not None:
+        causes.append(causes[-1].__cause__)
+    for cause in reversed(causes):
+        if named := re.search(r"target=torch\.ops\.([\w.]+)", str(cause)):
+            return f"torch's exporter cannot translate the operator {named[1]}"
+    last = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(causes[-1])).split())
+    return f"torch's exporter failed ({type(causes[-1]).__name__}: {last[:200]})"
 
 
 def _write_pt2(program: torch.export.ExportedProgram, path: Path) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,6 +47,31 @@ _STATISTICS = frozenset((("BatchNormalization", 3), ("BatchNormalization", 4)))
 _PREPROCESSING = frozenset(("Sub", "Div", "Pow", "Equal", "Where", "Mod"))  # what they take is chosen, not learnt
 
 
+MAX_FOLDED = 2**29  # bytes of all constants that follow from others, unless the file itself holds much
+GROWTH = 8  # times what the file holds: weights of 8 bits become 32, and may be transposed
+SECONDS = 20  # that folding may take
+
+
+class _Folding:
+    """What is left for constants that follow from others; each is small, and a file may ask for thousands.
+
+    Args:
+        held: bytes of the file's own constants.
+    """
+
+    def __init__(self, held: int) -> None:
+        self.most = self.left = max(MAX_FOLDED, GROWTH * held)
+        self.until = time.monotonic() + SECONDS
+
+    def spend(self, value: np.ndarray) -> None:
+        """Raise RefusedFileError if a value is one too many."""
+        self.left -= value.nbytes
+        if self.left < 0:
+            raise RefusedFileError(f"constants that follow from others take more than {self.most // 2**20} MiB")
+        if time.monotonic() > self.until:
+            raise RefusedFileError(f"constants that follow from others take more than {SECONDS} s to compute")
+
+
 @dataclass(frozen=True)
 class Step:
     """One node and what runs it.
@@ -80,8 +106,9 @@ class OnnxProgram(nn.Module):
         needed = _needed(file)
         nodes = [_node(message, file) for message in needed]
         self.constants = dict(file.constants)
+        folding = _Folding(sum(array.nbytes for array in self.constants.values()))
         functions = [_function(node, message.domain) for node, message in zip(nodes, needed, strict=True)]
-        kept = [i for i, node in enumerate(nodes) if not self._folded(node, functions[i])]
+        kept = [i for i, node in enumerate(nodes) if not self._folded(node, functions[i], folding)]
         found = places(needed)
         carriers = fx.Graph()
         self.steps = [
@@ -159,7 +186,7 @@ class OnnxProgram(nn.Module):
         if given and all(isinstance(value, np.ndarray) for value in given):
             if not any(symbolic.is_symbolic(value) for value in given):
                 with _disable_current_modes():
-                    return _on_host(step.function(node, *_data(node, inputs)))
+                    return _on_host(_sized(node, step.function, _data(node, inputs)))
             if any(symbolic.is_symbolic(value) and not says_how(node.kind, i) for i, value in enumerate(inputs)):
                 return symbolic.computed(node, [np.asarray(value) for value in given])
         data = [
@@ -182,7 +209,7 @@ class OnnxProgram(nn.Module):
         written = [before[i] if n == 0 and not node.get("allowzero", 0) else n for i, n in enumerate(wanted.tolist())]
         return x.reshape(freed_shape(before, list(x.shape), written, self.batch))
 
-    def _folded(self, node: Node, function: Callable[..., Any]) -> bool:
+    def _folded(self, node: Node, function: Callable[..., Any], folding: _Folding) -> bool:
         """Compute a node whose inputs are all constants, once; say whether it was one."""
         if node.kind == "Constant":
             self.constants[node.outputs[0]] = _constant(node)
@@ -203,7 +230,8 @@ class OnnxProgram(nn.Module):
                 raise UnsupportedError("it is a layer whose inputs are all constants")
             made = function(node, *inputs)
             for name, value in zip(node.outputs, made if isinstance(made, tuple) else (made,), strict=False):
-                self.constants[name] = _on_host(value)
+                found = self.constants[name] = _on_host(value)
+                folding.spend(found)
         return True
 
     def _register(self) -> None:
@@ -261,6 +289,13 @@ def _check_made(node: Node, function: Callable[..., Any], inputs: list[Value]) -
     for value in made if isinstance(made, tuple) else (made,):
         if isinstance(value, torch.Tensor):
             check_size(value.shape)
+
+
+def _sized(node: Node, function: Callable[..., Any], inputs: list[Value]) -> Any:
+    """Compute a node whose sizes alone might make it absurdly large."""
+    if math.prod(max(value.numel(), 1) for value in inputs if isinstance(value, torch.Tensor)) > MAX_NUMBERS:
+        _check_made(node, function, inputs)
+    return function(node, *inputs)
 
 
 def _data(node: Node, inputs: list[Value]) -> list[Value]:

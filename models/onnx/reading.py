@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,7 @@ def read(path: Path) -> OnnxFile:
         model = onnx.load_model_from_string(path.read_bytes())
     except Exception as error:  # protobuf's own, a package of onnx's
         raise RefusedFileError(f"model {path} is damaged or cut short: it is no ONNX message") from error
+    _make_readable(model)
     if not model.graph.node or not model.opset_import:
         raise RefusedFileError(f"model {path} is damaged or no ONNX model: it has no nodes or no operator set")
     if len(model.graph.node) > MAX_NODES:
@@ -102,6 +103,25 @@ def read(path: Path) -> OnnxFile:
         assumed,
         bool(outside),
     )
+
+
+def _make_readable(message: Any) -> None:
+    """Write bytes in names that are no UTF-8 as escapes: protobuf lets them through, and nothing else can read them."""
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_MESSAGE:
+            for inner in value if isinstance(value, Sequence) else (value,):
+                _make_readable(inner)
+        elif field.type != field.TYPE_STRING:
+            continue
+        elif isinstance(value, str | bytes):
+            if isinstance(value, bytes):
+                setattr(message, field.name, _readable(value))
+        elif any(isinstance(text, bytes) for text in value):
+            value[:] = [_readable(text) for text in value]
+
+
+def _readable(text: str | bytes) -> str:
+    return text.decode(errors="backslashreplace") if isinstance(text, bytes) else text
 
 
 def _check_functions(model: onnx.ModelProto, path: Path) -> None:

@@ -29,7 +29,7 @@ _NUMBERS = {
     11: np.float64,
 }
 _SILENT = 4
-SECONDS = 60  # that one input may take
+SECONDS = 30  # that one input may take
 MAX_VALUE = 2**31  # bytes of one value of a graph that is run as it is
 
 
@@ -48,8 +48,11 @@ def runner(file: OnnxFile) -> Callable[[torch.Tensor], torch.Tensor]:
     session = _session(file)
     sizes = file.input.shape[1:] if file.input.shape else (None,)
     shape = None if None in sizes else tuple(size or 1 for size in sizes)
+    endless: list[TimeoutError] = []  # is not tried again: each try takes as long
 
     def run(x: torch.Tensor) -> torch.Tensor:
+        if endless:
+            raise endless[0]
         values = x.detach().cpu().numpy()
         if shape is not None:
             if math.prod(x.shape[1:]) != math.prod(shape):
@@ -58,8 +61,12 @@ def runner(file: OnnxFile) -> Callable[[torch.Tensor], torch.Tensor]:
         if np.issubdtype(dtype, np.integer):
             values = np.rint(values)
         fed = {file.input.name: np.ascontiguousarray(values.astype(dtype))}
-        with _bounded(SECONDS * max(len(values), 1)) as options:
-            (scores,) = session.run([file.output.name], fed, options)
+        try:
+            with _bounded(SECONDS * max(len(values), 1)) as options:
+                (scores,) = session.run([file.output.name], fed, options)
+        except TimeoutError as error:
+            endless.append(error)
+            raise
         return torch.from_numpy(np.asarray(scores, dtype=np.float32))
 
     return run
@@ -67,7 +74,7 @@ def runner(file: OnnxFile) -> Callable[[torch.Tensor], torch.Tensor]:
 
 @contextmanager
 def _bounded(seconds: float) -> Iterator[onnxruntime.RunOptions]:
-    """Let a run end after some seconds: a file may loop for ever."""
+    """Let a run end after some seconds, with a TimeoutError: a file may loop for ever."""
     options = onnxruntime.RunOptions()
     options.log_severity_level = _SILENT
     timer = threading.Timer(seconds, lambda: setattr(options, "terminate", True))
@@ -75,6 +82,10 @@ def _bounded(seconds: float) -> Iterator[onnxruntime.RunOptions]:
     timer.start()
     try:
         yield options
+    except Exception as error:  # onnxruntime's exceptions have no common root
+        if options.terminate:
+            raise TimeoutError(f"onnxruntime was not done with it after {seconds:.0f} s") from error
+        raise
     finally:
         timer.cancel()
 
@@ -85,8 +96,10 @@ def _session(file: OnnxFile) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = torch.get_num_threads()
     # Its rewriting folds constants of any size that a hostile file asks for.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    providers = ["CPUExecutionProvider"]
     try:
-        return onnxruntime.InferenceSession(_message(file), options, providers=["CPUExecutionProvider"])
+        # Without its fallback, which prints a banner on stdout and tries the same again.
+        return onnxruntime.InferenceSession(_message(file), options, providers=providers, enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions have no common root
         raise RefusedFileError(
             f"model {file.path}: onnxruntime does not take it ({' '.join(str(error).split())[:200]})"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.conftest import IMAGES
+from tests.hostile.graphs import misnamed
 from tests.networks import Branching, Linear, Small, seeded
 from tests.reports.test_page import HOSTILE
 from xai.api import inspect, load
@@ -167,3 +170,16 @@ def test_hostile_names_reach_neither_terminal_nor_card(here: Path, capsys: Captu
     assert "\x1b" not in told.out + told.err + Path("net.yaml").read_text()
     assert "[red]" in told.out, "it is no markup"
     assert read_card(Path("net.yaml"))["classes"] == names
+
+
+@pytest.mark.parametrize("name", ["a node", "alpha"])
+def test_names_that_are_no_utf_8_are_shown_as_escapes_and_stdout_holds_the_record_alone(here: Path, name: str) -> None:
+    """In a process of its own: onnxruntime would print a banner."""
+    misnamed(name.encode())(here / "net.onnx")
+    command = [sys.executable, "-m", "xai.cli", "inspect", "net.onnx", "--json"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    record = RunRecord.model_validate_json(told.stdout)
+    shown = name[:-3] + r"\xff"
+    assert shown in (record.model.layers[0].name if name == "a node" else " ".join(record.model.assumed))
+    assert record.model.no_graph == ""
+    assert told.stderr == ""

@@ -152,6 +152,31 @@ def test_a_network_that_torchao_quantised_opens() -> None:
         assert is_graph or "rounding has no gradient" in model.no_graph
 
 
+@pytest.mark.parametrize("batch", [1, None])
+def test_a_network_that_pt2e_quantised_to_int8_opens_as_a_black_box(batch: int | None) -> None:
+    from torchao.quantization.pt2e import move_exported_model_to_eval, quantize_pt2e
+    from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
+
+    network = seeded(
+        lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+    )
+    x = torch.rand(batch or 3, 3, 16, 16)
+    free = None if batch else ({0: torch.export.Dim("batch")},)
+    quantizer = x86.X86InductorQuantizer().set_global(x86.get_default_x86_inductor_quantization_config())
+    prepared = quantize_pt2e.prepare_pt2e(torch.export.export(network, (x,), dynamic_shapes=free).module(), quantizer)
+    prepared(x)  # which its observers see
+    quantised = move_exported_model_to_eval(quantize_pt2e.convert_pt2e(prepared))
+    model = load(quantised, shape=(3, 16, 16))
+    assert model.graph is None
+    assert ("rounding has no gradient" if free else "it runs input by input") in model.no_graph
+    several = torch.rand(4, 3, 16, 16)
+    expected = torch.cat([quantised(row) for row in several.split(batch or 4)])
+    torch.testing.assert_close(model(several), expected, atol=1e-7, rtol=0)
+    assert not torch.equal(expected, network(several)), "it was not quantised"
+    run = explain(model, several[0], methods=["gradcam", "occlusion"], measures="none")
+    assert [finding.status for finding in run.findings] == ["skipped", "ok"]
+
+
 def test_what_is_no_network_is_told() -> None:
     with pytest.raises(UsageError, match=r"predict_proba, received int"):
         load(3, shape=(3, 8, 8))

@@ -17,7 +17,7 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from tests.models.test_hostile import Evil
+from tests.hostile.base import Evil
 from tests.networks import Small, seeded
 from xai.api import load
 from xai.cli.main import run

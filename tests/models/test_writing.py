@@ -13,6 +13,7 @@ from torch import nn
 
 from tests.networks import Small, seeded
 from xai.api import explain, export, load
+from xai.cli.main import run
 from xai.errors import AnalysisError, NotApplicableError, UsageError
 from xai.models import writing
 from xai.models.model import Model
@@ -99,4 +100,45 @@ def test_a_file_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(writing._WRITERS, ".onnx", wrong)
     with pytest.raises(AnalysisError, match="differs from the model by"):
         export(small(), tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+class Exponential(nn.Module):
+    """Has an operator that ONNX has none for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(12, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.head(x.flatten(1))
+        return torch.linalg.matrix_exp(x[:, :, None] * x[:, None, :])[:, :, 0]
+
+
+def test_an_operator_that_onnx_has_none_for_is_named_in_one_plain_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    export(load(seeded(Exponential), shape=(3, 2, 2)), Path("net.pt2"))
+    assert run(["export", "net.pt2", "-o", "again.onnx"]) == 3
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert [line for line in told.err.splitlines() if not line.startswith("assumed: ")] == [
+        "error: the model cannot be written as ONNX: torch's exporter cannot translate the operator "
+        "aten.linalg_matrix_exp.default; write it as .pt2, which takes any operator"
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.pt2", "net.yaml"]
+
+
+def test_whatever_else_the_exporter_says_is_one_plain_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("\x1b[96mThis is step 3/3\x1b[0m of\n\nexporting")
+
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    with pytest.raises(AnalysisError) as caught:
+        export(small(), tmp_path / "net.onnx")
+    assert str(caught.value) == (
+        "the model cannot be written as ONNX: torch's exporter failed (RuntimeError: This is step 3/3 of exporting); "
+        "write it as .pt2, which takes any operator"
+    )
     assert not list(tmp_path.iterdir())
