@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -9,12 +10,36 @@ from scipy.ndimage import map_coordinates
 
 Border: TypeAlias = Literal["black", "edge", "reflect"]
 BORDERS = "black (the range's lowest value), edge (the outermost pixels) or reflect (the picture mirrored)"
-_MODES: dict[Border, str] = {"black": "constant", "edge": "nearest", "reflect": "reflect"}
+_MODES: dict[Border, Literal["constant", "nearest", "reflect"]] = {
+    "black": "constant",
+    "edge": "nearest",
+    "reflect": "reflect",
+}
 
 
 def resampled(x: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Return (..., len(rows), len(columns)) of x (..., height, width) at places inside the picture, in pixels."""
     return _along(_along(x, rows, -2), columns, -1)
+
+
+def magnified(size: int, factor: float) -> np.ndarray:
+    """Return where a side's pixels come from, (size,), counted from 0 in the part that fills it when magnified.
+
+    The part has `kept(size, factor)` whole pixels. They become so many whole pixels that the outermost stay in place,
+    and the middle ones of these are shown: what the published programs do, half a pixel off the centre at times.
+
+    Args:
+        size: of the side, in pixels.
+        factor: at least 1.
+    """
+    part = kept(size, factor)
+    whole = math.floor(part * factor + 0.5)
+    return (np.arange(size) + (whole - size) // 2) * ((part - 1) / max(1, whole - 1))
+
+
+def kept(size: int, factor: float) -> int:
+    """Return how many pixels of a side fill it when they are magnified."""
+    return math.ceil(size / factor)
 
 
 def warped(x: np.ndarray, places: np.ndarray, border: Border) -> np.ndarray:

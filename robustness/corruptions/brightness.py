@@ -38,4 +38,4 @@ class Brightness(Corruption):
         """Raise the value of hue, saturation and value; it is the highest channel."""
         value = x.max(axis=0)
         raised = np.minimum(value + how.row.added, 1)
-        return np.where(value > 0, x * (raised / np.where(value > 0, value, 1)), raised)
+        return np.asarray(np.where(value > 0, x * (raised / np.where(value > 0, value, 1)), raised))

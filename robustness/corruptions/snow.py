@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from xai.registry import Kind, Method
 from xai.robustness.corruptions.base import HENDRYCKS_DIETTERICH, Corruption, How, cifar_c, imagenet_c
 from xai.robustness.filters import convolved, motion, scaled
-from xai.robustness.warps import resampled
+from xai.robustness.warps import kept, magnified, resampled
 
 
 class Strength(NamedTuple):
@@ -59,19 +58,19 @@ class Snow(Corruption):
         """Whiten, and add the flakes twice, the second time upside down."""
         flakes = falling(x.shape[1:], how)
         white = np.maximum(x, 1.5 * luminance(x) + 0.5)
-        return how.row.scene * x + (1 - how.row.scene) * white + flakes + np.rot90(flakes, 2)
+        return np.asarray(how.row.scene * x + (1 - how.row.scene) * white + flakes + np.rot90(flakes, 2))
 
 
 def falling(shape: tuple[int, ...], how: How[Strength]) -> np.ndarray:
     """Return a layer of flakes (height, width) in [0, 1]: magnified noise above the threshold, blurred by motion."""
     magnification = max(1.0, how.row.magnification * how.scale)
-    sizes = [math.ceil(size / magnification) for size in shape]
-    noise = how.rng.normal(how.row.mean, how.row.sigma, sizes)
-    steps = [(size - 1) / max(1, round(size * magnification) - 1) for size in sizes]
-    layer = resampled(noise, np.arange(shape[0]) * steps[0], np.arange(shape[1]) * steps[1])
+    noise = how.rng.normal(how.row.mean, how.row.sigma, [kept(size, magnification) for size in shape])
+    rows, columns = (magnified(size, magnification) for size in shape)
+    layer = resampled(noise, rows, columns)
     layer = np.where(layer < how.row.threshold, 0, np.minimum(layer, 1))
     line = motion(how.row.radius, how.row.motion, how.rng.uniform(-135, -45))
-    return convolved(layer[None], scaled(line, how.scale), "edge")[0]
+    blurred: np.ndarray = convolved(layer[None], scaled(line, how.scale), "edge")[0]
+    return blurred
 
 
 def luminance(x: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from xai.registry import Kind, Method
 from xai.robustness.corruptions.base import HENDRYCKS_DIETTERICH, Corruption, How, cifar_c, imagenet_c
-from xai.robustness.warps import resampled
+from xai.robustness.warps import kept, magnified, resampled
 
 
 class Strength(NamedTuple):
@@ -26,8 +26,8 @@ class ZoomBlur(Corruption):
         title="Zoom blur",
         summary="Averages the picture with enlargements of itself: a camera that moves fast towards the scene.",
         limits=(
-            "The motion is towards the centre. The published program cuts whole pixels out before it enlarges, which "
-            "shifts its pictures by up to a pixel; here the centre stays where it is."
+            "The motion is towards the centre. Enlargements are cut out at whole pixels, as in the published program, "
+            "which in small pictures moves them by up to half a pixel."
         ),
         source=HENDRYCKS_DIETTERICH,
         kind=Kind.STATISTICAL,
@@ -48,5 +48,5 @@ class ZoomBlur(Corruption):
 
 def enlarged(x: np.ndarray, factor: float) -> np.ndarray:
     """Return the middle of x (channels, height, width), enlarged by a factor of at least 1 to the size of x."""
-    rows, columns = ((np.arange(size) - (size - 1) / 2) / factor + (size - 1) / 2 for size in x.shape[1:])
+    rows, columns = ((size - kept(size, factor)) // 2 + magnified(size, factor) for size in x.shape[1:])
     return resampled(x, rows, columns)
