@@ -22,6 +22,7 @@ from xai.models.loading import load as load_model
 from xai.models.model import Model
 from xai.models.writing import write
 from xai.reports.run import Run
+from xai.robustness.corruptions.base import SEVERITIES
 from xai.runtime import Progress, Runtime, resolve_device, silent
 
 
@@ -143,6 +144,8 @@ def attack(
     target: str | int | None = None,
     limit: int | None = None,
     labels: str | Path | None = None,
+    corruptions: str | Iterable[str] | None = None,
+    severities: Iterable[int] = SEVERITIES,
     parameters: Parameters | None = None,
     jobs: int | None = None,
     seed: int = 0,
@@ -162,7 +165,9 @@ def attack(
         target: the class that the attacker wants; default any but the right one.
         limit: take only so many images.
         labels: file with a label each, for arrays that do not bring them.
-        parameters: of attacks, by name: {"pgd": {"steps": 100}}.
+        corruptions: what happens without an attacker: names, "default" (the fifteen of ImageNet-C) or "all".
+        severities: of the corruptions, 1 to 5.
+        parameters: of attacks and corruptions, by name: {"pgd": {"steps": 100}}.
         jobs: shards at once; default one a core. The answer does not depend on it.
         seed: of everything random.
         progress: called with (stage, done, total).
@@ -177,7 +182,18 @@ def attack(
     """
     names = _names(attacks)
     sizes = [eps] if isinstance(eps, str | float | int) else None if eps is None else list(eps)
-    planned = plan_attack(model, names, plan=plan, norm=norm, epsilons=sizes, target=target, parameters=parameters)
+    damage, degrees = _names(corruptions), list(severities)
+    planned = plan_attack(
+        model,
+        names,
+        plan=plan,
+        norm=norm,
+        epsilons=sizes,
+        target=target,
+        parameters=parameters,
+        corrupted_by=damage,
+        severities=degrees,
+    )
     images = open_data(data, model, labels=labels).limited(limit)
     call = _call(
         "attack",
@@ -190,6 +206,8 @@ def attack(
         target=target,
         limit=limit,
         labels=labels,
+        corruptions=damage,
+        severities=degrees if damage else None,
         parameters=parameters,
         seed=seed or None,
     )

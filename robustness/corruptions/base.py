@@ -145,9 +145,8 @@ class Corruption(BaseModel, ABC):
         low, high = spec.range or (0.0, 1.0)  # applies has refused what has none
         unit = _in_unit(x, spec.shape, low, high)
         table, scale = self._table(spec)
-        with runtime.seeded(self.about.name, key, str(self.severity)) as generator:
-            rng = np.random.default_rng(generator.initial_seed())
-            found = self.corrupt(unit, How(table.rows[self.severity - 1], scale, rng))
+        seed = runtime.generator(self.about.name, key, str(self.severity)).initial_seed()
+        found = self.corrupt(unit, How(table.rows[self.severity - 1], scale, np.random.default_rng(seed)))
         if found.shape != spec.shape:
             raise AnalysisError(f"expected an input of shape {spec.shape}, {self.about.name} returned {found.shape}")
         if not np.isfinite(found).all():

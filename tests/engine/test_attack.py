@@ -212,3 +212,32 @@ def test_values_cannot_be_attacked() -> None:
     model = xai.load(Scores(1), shape=SHAPE, output="values", range=(0.0, 1.0))
     with pytest.raises(UsageError, match="its outputs are values, not classes"):
         plan_attack(model, ["pgd"], epsilons=["0.1"])
+
+
+def test_corruptions_stand_beside_attacks_in_the_same_rows(digits: Model) -> None:
+    x = torch.rand(9, *digits.input.shape, generator=torch.Generator().manual_seed(0))
+    y = digits(x).argmax(1)
+    plan = plan_attack(digits, ["none"], corrupted_by=["brightness", "rotation"], severities=[1, 5])
+    run = attack(digits, open_data((x, y), digits), plan)
+    assert [finding.id for finding in run.findings] == ["robustness", "brightness", "rotation"]
+    for finding in run.findings[1:]:
+        for severity in (1, 5):
+            name = f"{finding.method} {severity}"
+            kept = [row["corrupted"][name] for row in rows(run)]
+            assert finding.values[f"accuracy at severity {severity}"].value == sum(kept) / 9
+            assert finding.values[f"accuracy at severity {severity}"].n == 9
+    first, table = plan.corruptions[0][0], run.findings[1].parameters
+    damaged = first.apply(x[0], digits.input, Runtime(), rows(run)[0]["digest"])
+    assert rows(run)[0]["corrupted"]["brightness 1"] == bool(digits(damaged[None]).argmax() == y[0])
+    assert table["table at severity 1"] == "CIFAR-10-C"
+
+
+def test_a_corruption_that_needs_pictures_is_skipped_for_others() -> None:
+    model = xai.load(torch.nn.Linear(6, 3), shape=(6,), range=(0.0, 1.0))
+    plan = plan_attack(model, ["fgsm"], epsilons=["0.1"], corrupted_by=["fog", "gaussian_noise"], severities=[2])
+    run = attack(model, open_data((torch.rand(5, 6), torch.zeros(5, dtype=torch.long)), model), plan)
+    assert [(finding.method, finding.status) for finding in run.findings[2:]] == [
+        ("fog", "skipped"),
+        ("gaussian_noise", "ok"),
+    ]
+    assert "it happens to pictures" in run.findings[2].reason

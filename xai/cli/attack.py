@@ -30,7 +30,8 @@ def attack(
         ),
     ],
     attacks: Annotated[
-        str | None, typer.Option("--attack", help="Names, separated by commas, or all; see xai methods. Default: pgd.")
+        str | None,
+        typer.Option("--attack", help="Names, separated by commas, all or none; see xai methods. Default: pgd."),
     ] = None,
     plan: Annotated[
         str | None, typer.Option(help="A named set of attacks instead: standard (the AutoAttack ensemble).")
@@ -44,6 +45,11 @@ def attack(
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="File with a label each, for arrays without.")] = None,
     classes: Annotated[Path | None, typer.Option(help="File with the classes' names.")] = None,
+    corruptions: Annotated[
+        str | None,
+        typer.Option(help="Damage without an attacker: names, default (the fifteen of ImageNet-C) or all."),
+    ] = None,
+    severities: Annotated[str, typer.Option(help="Of the corruptions: 1,3,5.")] = "1,2,3,4,5",
     limit: Annotated[int | None, typer.Option(min=1, help="Take only so many images.")] = None,
     fail_under: Annotated[
         float | None,
@@ -95,7 +101,15 @@ def attack(
     place = resolve_device(device)
     loaded = load(model, arch=arch, card=card, labels=classes, device=place, seed=seed, trusted=trust_model)
     planned = plan_attack(
-        loaded, _listed(attacks), plan=plan, norm=norm, epsilons=_listed(eps), target=target, parameters=settings
+        loaded,
+        _listed(attacks),
+        plan=plan,
+        norm=norm,
+        epsilons=_listed(eps),
+        target=target,
+        parameters=settings,
+        corrupted_by=_listed(corruptions),
+        severities=_degrees(severities),
     )
     images = open_data(data, loaded, labels=labels).limited(limit)
     folder = output or free_folder("attack", Path(model.rpartition(":")[2]).stem)
@@ -121,6 +135,13 @@ def attack(
     return _code(run, fail_under)
 
 
+def _degrees(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"severities {text!r}: expected numbers from 1 to 5, separated by commas") from None
+
+
 def _listed(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
@@ -138,11 +159,13 @@ def _command(given: dict[str, Any]) -> str:
         "labels",
         "classes",
         "limit",
+        "corruptions",
         "fail_under",
         "arch",
         "card",
     ):
         words += [f"--{names.get(name, name)}", str(given[name])] if given[name] is not None else []
+    words += ["--severities", given["severities"]] if given["corruptions"] else []
     words += ["--trust-model"] if given["trust_model"] else []
     words += ["--device", given["device"], "--seed", str(given["seed"])]
     for line in given["parameters"] or []:

@@ -62,7 +62,7 @@ class Assault:
     @property
     def stages(self) -> int:
         """How often an image is attacked at most."""
-        return sum(len(self.plan.sizes(attack)) for attack in self.plan.attacks)
+        return sum(len(self.plan.sizes(attack)) for attack in self.plan.attacks) + len(self.plan.corruptions)
 
     def shard(self, number: int, samples: Sequence[Sample], check: Callable[[int], None]) -> dict[str, Any]:
         """Attack some inputs; return a row for each, what each attack did, and the adversarial inputs' artefact.
@@ -76,6 +76,7 @@ class Assault:
             return {"rows": [], "tallies": [], "adversarial": None}
         work = _Work(self, number, samples)
         work.run(check)
+        work.corrupt(check)
         return work.answer()
 
 
@@ -105,6 +106,7 @@ class _Work:
         self.by = [""] * len(samples)
         self.looks = torch.zeros_like(self.label)
         self.tallies: list[dict[str, Any]] = []
+        self.corrupted: dict[str, torch.Tensor] = {}
 
     def run(self, check: Callable[[int], None]) -> None:
         for attack in self.assault.plan.attacks:
@@ -145,6 +147,19 @@ class _Work:
             }
         )
 
+    def corrupt(self, check: Callable[[int], None]) -> None:
+        """See which inputs are still right when they are damaged by no one's intent."""
+        model, keys = self.assault.model, [sample.digest for sample in self.samples]
+        victim = Victim(model)
+        for corruption, reason in self.assault.plan.corruptions:
+            if not reason:
+                damaged = corruption.apply_all(self.x, model.input, self.assault.runtime, keys)
+                with torch.no_grad():
+                    scores = torch.cat([victim.scores(part) for part in damaged.split(self.batch)])
+                right = (scores.argmax(1) == self.label) & scores.isfinite().all(1)
+                self.corrupted[f"{corruption.about.name} {corruption.severity}"] = right
+            check(len(self.samples))
+
     def answer(self) -> dict[str, Any]:
         """Store what was found, look at it again, and return the rows."""
         fallen = self.distance.isfinite().nonzero()[:, 0]
@@ -183,6 +198,11 @@ class _Work:
             "distance": distance if np.isfinite(distance) else None,
             "attack": self.by[index],
             "looks": int(self.looks[index]),
+            **(
+                {"corrupted": {name: bool(right[index]) for name, right in self.corrupted.items()}}
+                if self.corrupted
+                else {}
+            ),
         }
 
 
@@ -252,7 +272,7 @@ def attack(
             settings=runtime.settings(),
             model=model_record(model),
             inputs=(),
-            findings=findings(outcome, assault.witness, store),
+            findings=findings(outcome, model, assault.witness, store),
             notes=(*notes, *data.notes, *outcome.notes(data)),
         ),
         store,

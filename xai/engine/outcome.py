@@ -6,14 +6,18 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from xai.data.dataset import DataSet, digest_of
 from xai.engine.confirm import Witness
 from xai.engine.shards import Kept
 from xai.engine.standing import Standing, tallied
 from xai.engine.threat import AttackPlan
+from xai.models.model import Model
 from xai.reports.artefacts import Store, put, put_rows
 from xai.reports.records import Artefact, Finding, Scalar
 from xai.robustness.attacks.base import Attack
+from xai.robustness.corruptions.base import Corruption
 
 LISTED = 5
 
@@ -66,7 +70,7 @@ class Outcome:
         return tuple(notes)
 
 
-def findings(outcome: Outcome, other: Witness, store: Store) -> tuple[Finding, ...]:
+def findings(outcome: Outcome, model: Model, other: Witness, store: Store) -> tuple[Finding, ...]:
     """Return the whole, and what each attack did to it."""
     plan = outcome.plan
     standing = Standing(outcome.rows(), plan)
@@ -102,7 +106,8 @@ def findings(outcome: Outcome, other: Witness, store: Store) -> tuple[Finding, .
         artefacts={"rows": rows, **curve, **outcome.adversarial},
     )
     done = [_finding(attack, outcome) for attack in plan.attacks]
-    return (whole, *done, *(_skipped(attack, reason) for attack, reason in plan.skipped))
+    left_out = [_about(attack, "attack", reason) for attack, reason in plan.skipped]
+    return (whole, *done, *left_out, *_corrupted(outcome, standing, model))
 
 
 def _unconfirmed(outcome: Outcome) -> tuple[str, ...]:
@@ -116,7 +121,7 @@ def _unconfirmed(outcome: Outcome) -> tuple[str, ...]:
 
 def _finding(attack: Attack, outcome: Outcome) -> Finding:
     own = [tally for tally in outcome.tallies if tally["attack"] == attack.about.name]
-    return _skipped(attack, "").model_copy(
+    return _about(attack, "attack").model_copy(
         update={
             "status": "ok",
             "values": tallied(attack, outcome.tallies, outcome.images),
@@ -125,11 +130,41 @@ def _finding(attack: Attack, outcome: Outcome) -> Finding:
     )
 
 
-def _skipped(attack: Attack, reason: str) -> Finding:
+def _corrupted(outcome: Outcome, standing: Standing, model: Model) -> Iterator[Finding]:
+    """Yield what each corruption does to accuracy, over its severities."""
+    columns: dict[str, list[bool]] = {}
+    for row in outcome.rows():
+        for name, right in row.get("corrupted", {}).items():
+            columns.setdefault(name, []).append(right)
+    groups: dict[str, list[tuple[Corruption, str]]] = {}
+    for one, reason in outcome.plan.corruptions:
+        groups.setdefault(one.about.name, []).append((one, reason))
+    for name, entries in groups.items():
+        reasons = [reason for _, reason in entries if reason]
+        finding = _about(entries[0][0], "corruption", reasons[0] if reasons else "")
+        if reasons:
+            yield finding
+            continue
+        shares = {
+            f"accuracy at severity {one.severity}": standing.share(
+                np.array(columns[f"{name} {one.severity}"], dtype=bool), "share of all images"
+            )
+            for one, _ in entries
+        }
+        strengths = {
+            f"{key} at severity {one.severity}": value
+            for one, _ in entries
+            for key, value in one.chosen(model.input).items()
+            if key != "severity"
+        }
+        yield finding.model_copy(update={"status": "ok", "values": shares, "parameters": strengths})
+
+
+def _about(attack: Attack | Corruption, family: str, reason: str = "") -> Finding:
     about = attack.about
     return Finding(
         id=about.name,
-        family="attack",
+        family=family,
         method=about.name,
         title=about.title,
         description=about.summary,

@@ -5,20 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from xai.engine.plan import Parameters
+from xai.engine.plan import ALL, NONE, Parameters
 from xai.errors import NotApplicableError, UsageError, unknown
 from xai.models.card import one_line
 from xai.models.model import Model
 from xai.registry import Need
 from xai.robustness.attacks.base import Attack, attacks
+from xai.robustness.corruptions.base import SEVERITIES, Corruption, corruptions
 from xai.robustness.norms import Norm
 from xai.robustness.regions import Region, read_epsilon
 from xai.robustness.victim import Victim
 
+Chosen = TypeVar("Chosen", Attack, Corruption)
 DEFAULT = ("1/255", "2/255", "4/255", "8/255")
 
 
@@ -34,6 +36,8 @@ class AttackPlan:
         wanted: the class that the attacker wants; None for any other than the right one.
         minima: whether attacks that look for the smallest change use all their steps.
         name: of the plan, "" for a plan of the user's own.
+        corruptions: what happens to inputs without an attacker, a severity each, with the reason why it cannot be
+            tried, or "".
     """
 
     attacks: tuple[Attack, ...]
@@ -43,6 +47,7 @@ class AttackPlan:
     wanted: int | None
     minima: bool
     name: str
+    corruptions: tuple[tuple[Corruption, str], ...] = ()
 
     def region(self, model: Model, epsilon: float) -> Region:
         """Return the ball of that size, clipped to the model's range."""
@@ -64,6 +69,7 @@ class AttackPlan:
             "epsilons": dict(self.epsilons),
             "wanted": self.wanted,
             "minima": self.minima,
+            "corruptions": [[one.about.name, one.model_dump(mode="json")] for one, _ in self.corruptions],
         }
 
 
@@ -76,26 +82,35 @@ def plan_attack(
     epsilons: Iterable[str | float] | None = None,
     target: str | int | None = None,
     parameters: Parameters | None = None,
+    corrupted_by: Iterable[str] | None = None,
+    severities: Iterable[int] = SEVERITIES,
 ) -> AttackPlan:
     """Return the plan; raise UsageError for any name or value that does not exist or fit.
 
     Args:
         model: what is to be attacked.
-        names: of attacks; default those that declare themselves default.
+        names: of attacks, "all" or "none"; default those that declare themselves default.
         plan: a named plan instead: a set of attacks that its paper calls by that name.
         norm: "linf", "l2" or "l1".
         epsilons: sizes of the change, "8/255" or numbers; default 1, 2, 4 and 8/255 of the range for linf. An attack
             that looks for the smallest change needs none.
         target: the class that is wanted; default any but the right one.
-        parameters: of attacks, by name.
+        parameters: of attacks and corruptions, by name.
+        corrupted_by: names of corruptions, "all" or "default"; default none.
+        severities: of the corruptions, 1 to 5.
     """
     if norm not in tuple(Norm):
         raise unknown("norm", norm, tuple(Norm))
     if plan is not None and names is not None:
         raise UsageError("attacks and a plan were named; name one of them")
     chosen = _planned(plan) if plan is not None else _chosen(names)
-    made = _made(chosen, parameters or {})
+    damaging = _damaging(corrupted_by)
+    _check_names(parameters or {}, [*chosen, *damaging])
+    made = [_one(cls, (parameters or {}).get(cls.about.name, {})) for cls in chosen]
+    worse = _severe(damaging, severities, parameters or {}, model)
     given = Norm(norm)
+    if not made:
+        return AttackPlan((), (), given, {}, None, minima=False, name="", corruptions=worse)
     sizes = _sizes(model, given, epsilons, minimal=all(attack.minimal for attack in made))
     wanted = None if target is None else model.target(target).index
     fit, skipped = [], []
@@ -110,7 +125,7 @@ def plan_attack(
             f"none of the attacks can be tried: {'; '.join(reason for _, reason in skipped)}{_other(model)}"
         )
     minima = epsilons is None and any(attack.minimal for attack in fit)
-    return AttackPlan(tuple(fit), tuple(skipped), given, sizes, wanted, minima, plan or "")
+    return AttackPlan(tuple(fit), tuple(skipped), given, sizes, wanted, minima, plan or "", worse)
 
 
 def plans() -> list[str]:
@@ -131,19 +146,48 @@ def _chosen(names: Iterable[str] | None) -> list[type[Attack]]:
     wanted = list(dict.fromkeys([names] if isinstance(names, str) else names))
     if not wanted:
         raise UsageError("no attack was named; see xai methods")
-    return list(attacks.all().values()) if wanted == ["all"] else [attacks.get(name) for name in wanted]
+    if wanted == [NONE]:
+        return []
+    return list(attacks.all().values()) if wanted == [ALL] else [attacks.get(name) for name in wanted]
 
 
-def _made(chosen: list[type[Attack]], parameters: Parameters) -> list[Attack]:
+def _damaging(names: Iterable[str] | None) -> list[type[Corruption]]:
+    wanted = [] if names is None else list(dict.fromkeys(names))
+    if wanted == [ALL]:
+        return list(corruptions.all().values())
+    if wanted == ["default"]:
+        return [cls for cls in corruptions.all().values() if cls.about.default]
+    return [corruptions.get(name) for name in wanted]
+
+
+def _severe(
+    chosen: list[type[Corruption]], severities: Iterable[int], parameters: Parameters, model: Model
+) -> tuple[tuple[Corruption, str], ...]:
+    """Return each corruption at each severity, and why it cannot be tried."""
+    found = []
+    for cls in chosen:
+        for severity in dict.fromkeys(severities):
+            one = _one(cls, {**parameters.get(cls.about.name, {}), "severity": severity})
+            try:
+                one.applies(model.input)
+            except NotApplicableError as error:
+                found.append((one, str(error)))
+            else:
+                found.append((one, ""))
+    return tuple(found)
+
+
+def _check_names(parameters: Parameters, chosen: Iterable[type[Attack] | type[Corruption]]) -> None:
     names = [cls.about.name for cls in chosen]
+    known = [*attacks.all(), *corruptions.all()]
     for name in parameters:
+        if name not in known:
+            raise unknown("attack or corruption", name, known)
         if name not in names:
-            attacks.get(name)
             raise UsageError(f"parameters were given for {name}, which is not among those chosen: {', '.join(names)}")
-    return [_one(cls, parameters.get(cls.about.name, {})) for cls in chosen]
 
 
-def _one(cls: type[Attack], values: Mapping[str, Any]) -> Attack:
+def _one(cls: type[Chosen], values: Mapping[str, Any]) -> Chosen:
     for key in values:
         if key not in cls.model_fields:
             raise unknown(f"parameter of {cls.about.name}", key, cls.model_fields)
