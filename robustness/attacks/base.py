@@ -148,6 +148,9 @@ class Attack(BaseModel, ABC):
         """Return what is raised, (n,)."""
         return -margin(scores, lanes.wanted) if targeted else margin(scores, lanes.label)
 
+    def applies_targeted(self) -> None:
+        """Raise NotApplicableError if it cannot look for a certain class."""
+
     def applies(self, classes: int, norm: Norm) -> None:
         """Raise NotApplicableError if it cannot be tried for so many classes in that norm."""
         title = self.about.title
