@@ -40,7 +40,10 @@ def intervals(steps: int, norm: Norm) -> tuple[int, ...]:
 
 
 class AutoPgd(Attack):
-    """Croce and Hein 2020; for l1 Croce and Hein 2021. Where paper and authors' code differ, it is the code's rule.
+    """Croce and Hein 2020; for l1 Croce and Hein 2021.
+
+    Intervals end where the paper says (for 100 steps the authors' code agrees, for others it rounds). Rises are counted
+    as in their code: against the loss seen last, also where the search went back to its best point in between.
 
     Remembered of each attempt: the point before (`previous`), the best (`best`) with its loss (`best_loss`) and
     gradient (`slope`), and the size of the next step (`length`). For linf and l2: the loss before (`loss`), how often
