@@ -38,18 +38,32 @@ def shrink(delta: torch.Tensor, radius: torch.Tensor, norm: Norm) -> torch.Tenso
         return torch.minimum(torch.maximum(delta, -limit), limit)
     if norm is Norm.L2:
         return delta * each((radius / size(delta, norm).clamp(min=SMALLEST)).clamp(max=1), delta)
-    return _shrink_l1(delta, radius)
+    return shrink_l1(delta, radius, torch.full_like(delta, torch.inf))
 
 
-def _shrink_l1(delta: torch.Tensor, radius: torch.Tensor) -> torch.Tensor:
-    """Soft thresholding, by sorting (Duchi et al. 2008)."""
-    flat = delta.flatten(1).double()
-    sizes = flat.abs().sort(dim=1, descending=True).values
-    excess = sizes.cumsum(1) - radius.double()[:, None]
-    counts = torch.arange(1, sizes.shape[1] + 1, device=flat.device)
-    active = (sizes * counts > excess).sum(1).clamp(min=1)
-    threshold = (excess.gather(1, active[:, None] - 1) / active[:, None]).clamp(min=0)
-    return (flat.sign() * (flat.abs() - threshold).clamp(min=0)).to(delta.dtype).reshape(delta.shape)
+def shrink_l1(delta: torch.Tensor, radius: torch.Tensor, room: torch.Tensor) -> torch.Tensor:
+    """Return the nearest difference to each of (n, ...) with l1 norm up to radius (n,) and no number beyond its room.
+
+    Sizes are lowered by one threshold a row and cut at the room: what is left falls along straight pieces as the
+    threshold rises, and the piece that meets the radius is found by sorting (Duchi et al. 2008; with the room Croce
+    and Hein 2021).
+
+    Args:
+        delta: differences.
+        radius: largest l1 norm.
+        room: (n, ...) largest size of each number, not negative.
+    """
+    sizes, cap = delta.flatten(1).double().abs(), room.flatten(1).double()
+    starts, ends = (sizes - cap).clamp(min=0), sizes  # of the thresholds at which a number shrinks
+    knots, order = torch.cat((starts, ends), dim=1).sort(dim=1)
+    shrinking = torch.where(order < sizes.shape[1], 1.0, -1.0).double().cumsum(1)[:, :-1]
+    left = torch.minimum(sizes, cap).sum(1, keepdim=True) - (shrinking * knots.diff(dim=1)).cumsum(1)
+    piece = (left > radius.double()[:, None]).sum(1, keepdim=True).clamp(max=left.shape[1] - 1)
+    over = left.gather(1, piece) - radius.double()[:, None]
+    threshold = knots.gather(1, piece + 1) + over / shrinking.gather(1, piece).clamp(min=1)
+    kept = torch.minimum((sizes - threshold.clamp(min=0)).clamp(min=0), cap)
+    kept = kept * (radius.double() / kept.sum(1).clamp(min=SMALLEST)).clamp(max=1)[:, None]  # against rounding
+    return (delta.flatten(1).sign() * kept).to(delta.dtype).reshape(delta.shape)
 
 
 def steepest(gradient: torch.Tensor, norm: Norm) -> torch.Tensor:

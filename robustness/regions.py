@@ -9,7 +9,7 @@ from fractions import Fraction
 import torch
 
 from xai.errors import UsageError
-from xai.robustness.norms import Norm, random_in_ball, shrink, size
+from xai.robustness.norms import Norm, random_in_ball, shrink, shrink_l1, size
 
 _INWARD = 1 - 2.0**-40  # of the radius: what float64 sums may round by
 
@@ -41,11 +41,19 @@ class Region:
         return torch.minimum(lower, x), torch.maximum(upper, x)
 
     def project(self, x: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-        """Return points (n, ...) moved into the region around x (n, ...)."""
+        """Return points (n, ...) moved into the region around x (n, ...): for linf and l1 to the nearest of its points.
+
+        For l2 the change is shrunk first and clipped to the range then.
+        """
         lower, upper = self.box(x)
         if self.norm is not Norm.LINF:
             radius = torch.full((len(x),), self.epsilon * _INWARD, dtype=torch.float64, device=x.device)
-            delta = shrink(points.double() - x.double(), radius, self.norm)
+            delta = points.double() - x.double()
+            if self.norm is Norm.L1:
+                room = torch.where(delta > 0, upper.double() - x.double(), x.double() - lower.double())
+                delta = shrink_l1(delta, radius, room)
+            else:
+                delta = shrink(delta, radius, self.norm)
             points = (x.double() + delta).to(x.dtype)
             over = (points.double() - x.double()).abs() > delta.abs()
             points = torch.where(over, torch.nextafter(points, x), points)  # rounded towards x, so never out

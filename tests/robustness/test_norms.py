@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
 
-from xai.robustness.norms import Norm, random_in_ball, shrink, size, steepest
+from xai.robustness.norms import Norm, random_in_ball, shrink, shrink_l1, size, steepest
 
 NORMS = tuple(Norm)
 
@@ -71,3 +72,38 @@ def test_the_l1_step_moves_the_strongest_hundredth() -> None:
 def test_a_gradient_of_zeros_moves_nothing(norm: Norm) -> None:
     assert not steepest(torch.zeros(2, 3), norm).any()
     assert not shrink(torch.zeros(2, 3), torch.ones(2), norm).any()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_shrinking_for_l1_within_a_box_gives_the_nearest_point_of_both(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    delta = torch.randn(1, 7, generator=generator, dtype=torch.float64)
+    room = torch.rand(1, 7, generator=generator, dtype=torch.float64) * (torch.rand(1, 7, generator=generator) < 0.8)
+    radius = 3 * torch.rand(1, generator=generator, dtype=torch.float64)
+    # sizes in delta's directions are bounded numbers, so the ball is one linear constraint
+    best = minimize(
+        lambda v: float((torch.as_tensor(v) - delta[0].abs()).square().sum()),
+        np.zeros(7),
+        jac=lambda v: 2 * (v - delta[0].abs().numpy()),
+        bounds=[(0, most) for most in room[0].tolist()],
+        constraints={"type": "ineq", "fun": lambda v: float(radius) - v.sum(), "jac": lambda v: -np.ones(7)},
+        options={"maxiter": 1000, "ftol": 1e-15},
+    )
+    found = shrink_l1(delta, radius, room)
+    assert torch.allclose(found.abs()[0], torch.as_tensor(best.x), atol=1e-6)
+    assert (found * delta >= 0).all()
+
+
+def test_shrinking_for_l1_keeps_what_fits_and_survives_extremes() -> None:
+    delta = torch.tensor([[0.5, -0.25, 0.0]])
+    infinite, none = torch.full_like(delta, torch.inf), torch.zeros_like(delta)
+    for room, radius, wanted in (
+        (infinite, 0.75, delta),
+        (infinite, torch.inf, delta),
+        (infinite, 0.25, torch.tensor([[0.25, 0.0, 0.0]])),
+        (infinite, 0.0, none),
+        (none, 1.0, none),
+        (torch.full_like(delta, 0.1), 9.0, torch.tensor([[0.1, -0.1, 0.0]])),
+    ):
+        assert torch.allclose(shrink_l1(delta, torch.tensor([radius]), room), wanted, atol=1e-7)
+    assert shrink_l1(torch.tensor([[2.0]]), torch.tensor([0.5]), torch.tensor([[1.0]])).item() == 0.5

@@ -61,3 +61,10 @@ def test_epsilons_are_read(text: str | float, value: float) -> None:
 def test_what_is_no_epsilon_is_refused(text: str | float) -> None:
     with pytest.raises(UsageError, match="expected a number that is not negative"):
         read_epsilon(text)
+
+
+def test_the_l1_projection_is_the_nearest_point_of_ball_and_range() -> None:
+    x, points = torch.tensor([[0.9, 0.5, 0.5]]), torch.tensor([[1.9, 0.9, 0.6]])
+    # the first number can change by 0.1 only: what it may not use is left to the second
+    found = Region(Norm.L1, 0.4, 0.0, 1.0).project(x, points)
+    assert torch.allclose(found, torch.tensor([[1.0, 0.8, 0.5]]), atol=1e-6)
