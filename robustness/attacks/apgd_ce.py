@@ -24,6 +24,7 @@ class ApgdCe(AutoPgd):
         "parameter-free attacks; l1: Croce, Hein 2021, Mind the box: l1-APGD for sparse adversarial attacks",
         kind=Kind.HEURISTIC,
         needs=frozenset({Need.GRADIENTS}),
+        sets={"standard": 1},
     )
 
     def loss(self, scores: torch.Tensor, lanes: Lanes, targeted: bool) -> torch.Tensor:

@@ -24,6 +24,7 @@ class ApgdT(AutoPgd):
         "parameter-free attacks; l1: Croce, Hein 2021, Mind the box: l1-APGD for sparse adversarial attacks",
         kind=Kind.HEURISTIC,
         needs=frozenset({Need.GRADIENTS}),
+        sets={"standard": 2},
     )
     classes = 4
 

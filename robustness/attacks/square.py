@@ -36,6 +36,7 @@ class Square(Attack):
         source="Andriushchenko, Croce, Flammarion, Hein 2020, Square Attack: a query-efficient black-box adversarial "
         "attack via random search; l1: Croce, Hein 2021, Mind the box: l1-APGD for sparse adversarial attacks",
         kind=Kind.HEURISTIC,
+        sets={"standard": 4},
     )
     norms = frozenset(Norm)
 
@@ -43,7 +44,7 @@ class Square(Attack):
     restarts: int = Field(default=1, ge=1, le=10_000, description="Attempts, each from another random point.")
     p_init: float = Field(default=0.8, gt=0, le=1, description="Share of the picture that the first squares cover.")
     rescaled: bool = Field(
-        default=True, description="Whether the squares' schedule, published for 10 000 queries, is scaled to these."
+        default=False, description="Whether the squares' schedule, published for 10 000 queries, is scaled to these."
     )
 
     @property

@@ -100,7 +100,7 @@ def plan_attack(
         severities: of the corruptions, 1 to 5.
     """
     if norm not in tuple(Norm):
-        raise unknown("norm", norm, tuple(Norm))
+        raise unknown("norm", norm, [known.value for known in Norm])
     if plan is not None and names is not None:
         raise UsageError("attacks and a plan were named; name one of them")
     chosen = _planned(plan) if plan is not None else _chosen(names)
@@ -109,6 +109,8 @@ def plan_attack(
     made = [_one(cls, (parameters or {}).get(cls.about.name, {})) for cls in chosen]
     worse = _severe(damaging, severities, parameters or {}, model)
     given = Norm(norm)
+    if not made and not worse:
+        raise UsageError("neither an attack nor a corruption was named: there is nothing to do")
     if not made:
         return AttackPlan((), (), given, {}, None, minima=False, name="", corruptions=worse)
     sizes = _sizes(model, given, epsilons, minimal=all(attack.minimal for attack in made))

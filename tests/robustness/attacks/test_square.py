@@ -102,9 +102,9 @@ def test_a_linf_step_recolours_one_square_of_the_published_size(step: int, side:
 def test_the_schedule_is_scaled_to_the_queries_unless_it_is_not_to_be() -> None:
     changes = torch.tensor([0, 10, 11, 50, 51, 200, 201, 500, 501, 1000, 1001, 2000, 2001, 4000, 4001, 6001, 8001])
     wanted = [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 8, 9]
-    assert Square(queries=10_000)._level(changes).tolist() == wanted
-    assert Square(queries=5000, rescaled=False)._level(changes).tolist() == wanted
-    assert Square(queries=1000)._level(torch.tensor([1, 2, 50, 51, 900])).tolist() == [0, 1, 3, 4, 9]
+    assert Square(queries=10_000, rescaled=True)._level(changes).tolist() == wanted
+    assert Square(queries=5000)._level(changes).tolist() == wanted
+    assert Square(queries=1000, rescaled=True)._level(torch.tensor([1, 2, 50, 51, 900])).tolist() == [0, 1, 3, 4, 9]
 
 
 def test_what_is_no_better_is_forgotten() -> None:
