@@ -42,8 +42,8 @@ def writing(
         folder: the wanted place.
         overwrite: whether an earlier run there is replaced.
         resume: whether to go on in the folder that a killed run left.
-        checkpoint: a folder inside that keeps what is done: while it holds something, the whole outlives a failure. It
-            is removed at the end.
+        checkpoint: a folder inside that keeps what is done: while it holds something, the whole outlives a failure,
+            but for what was asked wrongly from the beginning. It is removed at the end.
 
     Raises:
         UsageError: the place is taken, or cannot be written to.
@@ -69,15 +69,23 @@ def writing(
             f"output folder {folder} cannot be written: {error.strerror}; choose another with -o"
         ) from error
     unfinished = partial / checkpoint if checkpoint else None
+    keep = False
     try:
-        yield partial
+        try:
+            yield partial
+        except (UsageError, RefusedFileError):
+            keep = resume
+            raise
+        except BaseException:
+            keep = bool(unfinished and unfinished.is_dir() and any(unfinished.iterdir()))
+            raise
         if unfinished:
             shutil.rmtree(unfinished, ignore_errors=True)
         _replace(folder, partial)
     except OSError as error:
         raise XaiError(f"output folder {folder} cannot be written: {error.strerror or error}") from error
     finally:
-        if not (unfinished and unfinished.is_dir() and any(unfinished.iterdir())):
+        if not keep:
             shutil.rmtree(partial, ignore_errors=True)
         for parent in new_parents:
             with suppress(OSError):  # it holds something, so it stays
