@@ -30,6 +30,25 @@ class Region:
     low: float = -math.inf
     high: float = math.inf
 
+    @property
+    def span(self) -> float:
+        """Width of the range of values; 1 where no range is known."""
+        width = self.high - self.low
+        return width if math.isfinite(width) else 1.0
+
+    def clip(self, points: torch.Tensor) -> torch.Tensor:
+        """Return points (n, ...) moved into the range of values, whatever their size of change."""
+        limits = torch.tensor([self.low, self.high], dtype=torch.float64)
+        inward = limits.to(points.dtype)
+        inward = torch.where(
+            (inward.double() - limits) * torch.tensor([1, -1]) < 0, torch.nextafter(inward, inward.flip(0)), inward
+        )
+        return points.clamp(*inward.tolist())
+
+    def reach(self, x: torch.Tensor, norm: Norm) -> torch.Tensor:
+        """Return the size (n,) float64 of the largest change of each of x that stays in the range of values."""
+        return size(torch.maximum(x.double() - self.low, self.high - x.double()), norm)
+
     def box(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the lowest and highest input (n, ...) of the region around each of x, rounded inwards."""
         below = (x.double() - self.epsilon).clamp(min=self.low)

@@ -152,7 +152,7 @@ class _Search:
         lanes.step = lanes.step + 1
         self.looks[lanes.sample] += 1
         fallen = self.distance[lanes.sample] <= self.enough
-        ended = lanes.step >= self.attack.looks
+        ended = (lanes.step >= self.attack.looks) | self.attack.finished(lanes, seen)
         more = ended & ~fallen & (lanes.attempt + 1 < self.attempts)
         again = list(zip(lanes.sample[more].tolist(), (lanes.attempt[more] + 1).tolist(), strict=True))
         going = ~(fallen | ended)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from xai.errors import NotApplicableError
 from xai.registry import Kind, Method, Need
 from xai.robustness.attacks.base import Lanes
 from xai.robustness.autopgd import AutoPgd
@@ -25,11 +24,8 @@ class ApgdDlr(AutoPgd):
         needs=frozenset({Need.GRADIENTS}),
     )
     classes = 3
+    aimed = False  # toward a wanted class the ratio is another one: APGD-T
 
     def loss(self, scores: torch.Tensor, lanes: Lanes, targeted: bool) -> torch.Tensor:  # noqa: ARG002 - never targeted
         """The ratio of the label."""
         return difference_of_logits_ratio(scores, lanes.label)
-
-    def applies_targeted(self) -> None:
-        """Raise NotApplicableError: toward a wanted class the ratio is another one."""
-        raise NotApplicableError("APGD-DLR looks for any other class; for a wanted class take APGD-T")

@@ -116,6 +116,7 @@ class Attack(BaseModel, ABC):
     norms: ClassVar[frozenset[Norm]]
     minimal: ClassVar[bool] = False  # whether it looks for the smallest change, whatever epsilon is
     classes: ClassVar[int] = 2  # that it needs at least
+    aimed: ClassVar[bool] = True  # whether it can aim at a wanted class
 
     @property
     @abstractmethod
@@ -144,20 +145,26 @@ class Attack(BaseModel, ABC):
     def advance(self, lanes: Lanes, seen: Seen, scene: Scene) -> None:
         """Set the next points, lanes.x, after what was seen at those before; lanes.step counts those looked at."""
 
+    def finished(self, lanes: Lanes, seen: Seen) -> torch.Tensor:  # noqa: ARG002  # for subclasses
+        """Say which attempts have nothing more to look at, (n,), after what was seen at lanes.x; none before `looks`.
+
+        Which inputs are done, because a point near enough was found, is the loop's to know.
+        """
+        return torch.zeros_like(seen.fooled)
+
     def loss(self, scores: torch.Tensor, lanes: Lanes, targeted: bool) -> torch.Tensor:
         """Return what is raised, (n,)."""
         return -margin(scores, lanes.wanted) if targeted else margin(scores, lanes.label)
 
-    def applies_targeted(self) -> None:
-        """Raise NotApplicableError if it cannot look for a certain class."""
-
-    def applies(self, classes: int, norm: Norm) -> None:
-        """Raise NotApplicableError if it cannot be tried for so many classes in that norm."""
+    def applies(self, classes: int, norm: Norm, *, targeted: bool = False) -> None:
+        """Raise NotApplicableError if it cannot be tried for so many classes in that norm, or aim at a wanted class."""
         title = self.about.title
         if norm not in self.norms:
             raise NotApplicableError(f"{title} knows the norms {', '.join(sorted(self.norms))}, not {norm}")
         if classes < self.classes:
             raise NotApplicableError(f"{title} needs at least {self.classes} classes; the model has {classes}")
+        if targeted and not self.aimed:
+            raise NotApplicableError(f"{title} looks for any wrong class; it cannot aim at a wanted one")
 
 
 attacks: Family[Attack] = Family("attack", "xai.robustness.attacks", Attack, key=lambda leaf: leaf.about.name)  # type: ignore[type-abstract]  # a family is of subclasses of its abstract base

@@ -68,3 +68,24 @@ def test_the_l1_projection_is_the_nearest_point_of_ball_and_range() -> None:
     # the first number can change by 0.1 only: what it may not use is left to the second
     found = Region(Norm.L1, 0.4, 0.0, 1.0).project(x, points)
     assert torch.allclose(found, torch.tensor([[1.0, 0.8, 0.5]]), atol=1e-6)
+
+
+@given(low=st.floats(-2, 0), high=st.floats(0.01, 2))
+@settings(max_examples=60, deadline=None)
+def test_clipped_points_are_in_the_range_to_the_last_bit(low: float, high: float) -> None:
+    region = Region(Norm.L2, math.inf, low, high)
+    points = 10 * torch.randn(4, 9, generator=torch.Generator().manual_seed(0))
+    clipped = region.clip(points)
+    assert ((clipped.double() >= low) & (clipped.double() <= high)).all()
+    inside = (points > low) & (points < high)
+    assert torch.equal(clipped[inside], points[inside])
+    assert torch.allclose(clipped, points.clamp(low, high), atol=1e-6)
+
+
+def test_the_reach_is_the_way_to_the_farthest_corner() -> None:
+    x = torch.tensor([[0.25, 0.5]])
+    region = Region(Norm.L2, math.inf, 0.0, 1.0)
+    assert region.reach(x, Norm.LINF).item() == 0.75
+    assert region.reach(x, Norm.L1).item() == 1.25
+    assert Region(Norm.L2, math.inf).reach(x, Norm.L2).isinf().all()
+    assert (region.span, Region(Norm.L2, 1.0).span, Region(Norm.L2, 1.0, -1.0, 3.0).span) == (1, 1, 4)

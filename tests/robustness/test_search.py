@@ -62,6 +62,19 @@ class Leaving(Walk):
         lanes.x = lanes.origin + 5 * seen.gradient.sign()
 
 
+class Tiring(Walk):
+    """Gives an attempt up after as many steps as its sample's number says."""
+
+    def finished(self, lanes: Lanes, seen: Seen) -> torch.Tensor:
+        return lanes.step > lanes.sample
+
+
+def test_an_attempt_that_is_finished_leaves_and_the_next_one_comes() -> None:
+    model = linear()
+    found = search(Tiring(again=2), Victim(model), case(model, 6), scene(1e-6), batch=4)
+    assert found.looks.tolist() == [2, 4, 6, 8, 10, 12]
+
+
 @pytest.mark.parametrize("batch", [1, 3, 5, 100])
 def test_the_answer_does_not_depend_on_the_batch(batch: int) -> None:
     model = linear()

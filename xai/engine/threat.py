@@ -205,9 +205,7 @@ def _hindrance(attack: Attack, model: Model, norm: Norm, *, targeted: bool) -> s
     if model.graph is None and attack.about.needs & {Need.GRADIENTS, Need.GRAPH}:
         return f"{title} needs gradients, and the model is a black box: {model.no_graph}"
     try:
-        attack.applies(Victim(model).classes, norm)
-        if targeted:
-            attack.applies_targeted()
+        attack.applies(Victim(model).classes, norm, targeted=targeted)
     except NotApplicableError as error:
         return str(error)
     return ""

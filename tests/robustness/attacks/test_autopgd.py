@@ -259,7 +259,7 @@ def test_ratios_do_not_see_the_scale_of_the_logits() -> None:
 
 
 def test_a_ratio_without_a_target_is_not_used_for_a_wanted_class() -> None:
-    ApgdCe().applies_targeted()
-    ApgdT().applies_targeted()
-    with pytest.raises(NotApplicableError, match="APGD-T"):
-        ApgdDlr().applies_targeted()
+    for attack in (ApgdCe(), ApgdT()):
+        attack.applies(10, Norm.LINF, targeted=True)
+    with pytest.raises(NotApplicableError, match="APGD-DLR"):
+        ApgdDlr().applies(10, Norm.LINF, targeted=True)
