@@ -22,6 +22,7 @@ from xai.models.example import Example, example_input
 from xai.models.formats.base import StateDict, formats, read_file
 from xai.models.model import Model
 from xai.models.opaque import opaque
+from xai.models.opening import opening
 from xai.models.safety import sha256
 from xai.models.samples import sample_names
 from xai.text import storable
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 Source = str | Path | nn.Module | Callable[[torch.Tensor], Any] | object  # an estimator is an object
 
 
+@opening()
 def load(
     source: Source,
     *,

@@ -11,7 +11,7 @@ from xai.models.formats.base import Contents, Format
 from xai.models.onnx.operators.base import UnsupportedError
 from xai.models.onnx.program import OnnxProgram
 from xai.models.onnx.reading import OnnxFile, read
-from xai.models.onnx.runtime import check_values, runner
+from xai.models.onnx.runtime import runner
 from xai.models.opaque import Opaque
 from xai.models.safety import Peek
 
@@ -58,7 +58,6 @@ class Onnx(Format):
             if reference is None:
                 raise RefusedFileError(f"model {path}: {_line(error)}; and {assumed[-1]}") from error
             log.debug("no program", exc_info=True)
-            check_values(file)
             reason = _line(error) if isinstance(error, UnsupportedError) else f"its graph does not run: {_line(error)}"
             reference.reason = f"{reason}; it runs in {reference.reason}"
             return Contents(reference, hints=_hints(file), assumed=tuple(assumed))

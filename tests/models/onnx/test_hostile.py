@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Callable
@@ -11,12 +12,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.models.onnx.test_networks import saved
 from xai.api import load
 from xai.errors import RefusedFileError
+from xai.models import opening
 from xai.models.onnx import runtime
+from xai.models.onnx.reading import read
 
 SECRET = np.arange(12, dtype=np.float32)
 
@@ -220,28 +224,128 @@ def test_an_output_without_columns_is_refused(tmp_path: Path) -> None:
         load(saved(nodes, tmp_path / "net.onnx", [1, 4], [constant("none", 0), constant("axis", 1)]))
 
 
-def test_a_loop_without_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "SECONDS", 1)
+def loop(times: int, made: onnx.NodeProto, sizes: list[int] | None) -> tuple[list[onnx.NodeProto], list[TensorProto]]:
+    """Return a graph that gives the input's values to a node, and what comes out to it again, so many times."""
     body = helper.make_graph(
-        [helper.make_node("Identity", ["c"], ["c2"]), helper.make_node("Mul", ["v", "one"], ["v2"])],
+        [helper.make_node("Identity", ["c"], ["c2"]), made],
         "body",
         [
             helper.make_tensor_value_info("i", TensorProto.INT64, []),
             helper.make_tensor_value_info("c", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("v", TensorProto.FLOAT, [1, 4]),
+            helper.make_tensor_value_info("v", TensorProto.FLOAT, sizes),
         ],
         [
             helper.make_tensor_value_info("c2", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("v2", TensorProto.FLOAT, [1, 4]),
+            helper.make_tensor_value_info("v2", TensorProto.FLOAT, sizes),
         ],
         [numpy_helper.from_array(np.float32(1), "one")],
     )
-    node = helper.make_node("Loop", ["times", "yes", "x"], ["y"], body=body)
-    constants = [numpy_helper.from_array(np.int64(10**15), "times"), numpy_helper.from_array(np.array(True), "yes")]
+    constants = [numpy_helper.from_array(np.int64(times), "times"), numpy_helper.from_array(np.array(True), "yes")]
+    return [helper.make_node("Loop", ["times", "yes", "x"], ["l"], body=body)], constants
+
+
+@pytest.mark.parametrize(("an_input", "in_all"), [(1, 60), (60, 2)])
+def test_a_loop_without_end_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, an_input: float, in_all: float
+) -> None:
+    """What opening may wait for is one sum, however many inputs it tries."""
+    monkeypatch.setattr(runtime, "SECONDS", an_input)
+    monkeypatch.setattr(opening, "SECONDS", in_all)
+    nodes, constants = loop(10**15, helper.make_node("Mul", ["v", "one"], ["v2"]), [1, 4])
+    nodes.append(helper.make_node("Identity", ["l"], ["y"]))
     begun = time.perf_counter()
-    with pytest.raises(RefusedFileError, match=r"terminate|does not take inputs|does not run"):
-        load(saved([node], tmp_path / "net.onnx", [1, 4], constants))
+    with pytest.raises(
+        RefusedFileError, match=r"onnxruntime was not done after [123] s, the most it may take; .*export"
+    ):
+        load(saved(nodes, tmp_path / "net.onnx", [1, 4], constants))
     assert time.perf_counter() - begun < 30
+
+
+def filling(numbers: str) -> list[onnx.NodeProto]:
+    """Return nodes that make so many numbers and add their mean to the input."""
+    one = helper.make_tensor("v", TensorProto.FLOAT, [1], [1.0])
+    return [
+        helper.make_node("ConstantOfShape", [numbers], ["t"], value=one),
+        helper.make_node("ReduceMean", ["t"], ["r"], keepdims=0),
+        helper.make_node("Add", ["x", "r"], ["y"]),
+    ]
+
+
+def branch(nodes: list[onnx.NodeProto]) -> onnx.GraphProto:
+    return helper.make_graph(nodes, "branch", [], [helper.make_tensor_value_info(nodes[-1].output[0], 1, None)])
+
+
+def filling_loop() -> tuple[list[onnx.NodeProto], list[TensorProto]]:
+    nodes, constants = loop(25, helper.make_node("Concat", ["v", "v"], ["v2"], axis=1), None)
+    return [
+        *nodes,
+        helper.make_node("ReduceMax", ["l"], ["m"], keepdims=1),
+        helper.make_node("Mul", ["x", "m"], ["y"]),
+    ], constants
+
+
+def filling_branch() -> tuple[list[onnx.NodeProto], list[TensorProto]]:
+    nodes = [
+        helper.make_node("ReduceSum", ["x"], ["s"], keepdims=0),
+        helper.make_node("Less", ["s", "k"], ["c"]),
+        helper.make_node(
+            "If",
+            ["c"],
+            ["y"],
+            then_branch=branch(filling("n")),
+            else_branch=branch([helper.make_node("Abs", ["x"], ["a"])]),
+        ),
+    ]
+    return nodes, [constant("n", 10**8), numpy_helper.from_array(np.float32(1e9), "k")]
+
+
+def filling_by_the_input() -> tuple[list[onnx.NodeProto], list[TensorProto]]:
+    nodes = [
+        helper.make_node("ReduceSum", ["x"], ["s"], keepdims=0),
+        helper.make_node("Mul", ["s", "none"], ["z"]),
+        helper.make_node("Add", ["z", "n"], ["f"]),
+        helper.make_node("Cast", ["f"], ["i"], to=TensorProto.INT64),
+        helper.make_node("Reshape", ["i", "one"], ["j"]),
+        *filling("j"),
+    ]
+    return nodes, [
+        numpy_helper.from_array(np.float32(0), "none"),
+        numpy_helper.from_array(np.float32(1e8), "n"),
+        constant("one", 1),
+    ]
+
+
+FILLING = {"loop": filling_loop, "branch": filling_branch, "size by the input": filling_by_the_input}
+
+
+@pytest.mark.parametrize("name", FILLING)
+def test_what_only_a_run_shows_to_be_absurd_fills_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(runtime, "MAX_BYTES", 2**28, raising=False)
+    nodes, constants = FILLING[name]()
+    with pytest.raises(RefusedFileError, match=r"takes more than 0\.25 GiB of memory, the most it may; .*export"):
+        load(saved(nodes, tmp_path / "net.onnx", [1, 4], constants))
+
+
+def test_a_batch_beyond_the_memory_is_run_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "MAX_BYTES", 2**28)
+    nodes = [helper.make_node("Tile", ["x", "n"], ["t"]), helper.make_node("ReduceMax", ["t"], ["y"], axes=[1])]
+    run = runtime.runner(read(saved(nodes, tmp_path / "net.onnx", ["b", 4], [constant("n", 1, 2**22)], 17)))
+    x = torch.rand(9, 4)
+    assert torch.equal(run(x), x.amax(dim=1, keepdim=True))
+
+
+def test_the_process_of_a_model_ends_with_it(tmp_path: Path) -> None:
+    run = runtime.runner(read(saved([helper.make_node("Relu", ["x"], ["y"])], tmp_path / "net.onnx", ["b", 4])))
+    assert run(torch.ones(2, 4)).shape == (2, 4)
+    (process,) = (
+        cell.cell_contents._process for cell in run.__closure__ or () if hasattr(cell.cell_contents, "_process")
+    )
+    assert process.poll() is None
+    del run
+    gc.collect()
+    assert process.poll() is not None
 
 
 def test_a_file_of_an_input_that_nothing_makes_is_refused(tmp_path: Path) -> None:
