@@ -20,6 +20,7 @@ from xai.api import load
 from xai.errors import RefusedFileError
 from xai.models import opening
 from xai.models.onnx import runtime
+from xai.models.onnx.naming import places
 from xai.models.onnx.reading import read
 
 SECRET = np.arange(12, dtype=np.float32)
@@ -370,3 +371,12 @@ def test_one_input_and_one_output_are_expected(tmp_path: Path, inputs: int, outp
     onnx.save(model, path)
     with pytest.raises(RefusedFileError, match=words):
         load(path)
+
+
+def test_a_name_of_many_modules_fills_no_memory() -> None:
+    """Every module on the way is known by its full name, so the names of a deep one fill the square of its length."""
+    deep = helper.make_node("Relu", ["x"], ["y"], name="/a" * 4000 + "/Relu")
+    honest = helper.make_node("Conv", ["x"], ["y"], name="/layer1/layer1.0/conv1/Conv")
+    found = places([deep, honest])
+    assert sum(len(name) for place in found for name, _ in place) < 10 * len(deep.name)
+    assert [name for name, _ in found[1]] == ["layer1", "layer1.0", "layer1.0.conv1"]
