@@ -263,7 +263,8 @@ def _outputs(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, p
         got = (
             f"a tensor of shape {tuple(outputs.shape)}" if isinstance(outputs, torch.Tensor) else type(outputs).__name__
         )
-        raise RefusedFileError(f"the network returns {got}; expected one tensor (batch, classes)")
+        advice = "; for one score an input, return scores[:, None]" if got == "a tensor of shape (1,)" else ""
+        raise RefusedFileError(f"the network returns {got}; expected one tensor (batch, classes){advice}")
     if outputs.shape[0] != len(x) or outputs.shape[1] == 0:
         raise RefusedFileError(
             f"the network returns {tuple(outputs.shape)} for a batch of {len(x)}; expected a row of scores an input"

@@ -356,7 +356,10 @@ def test_a_file_of_an_input_that_nothing_makes_is_refused(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("inputs", "outputs", "words"),
-    [(2, 1, r"takes 2 inputs \('x', 'z'\)"), (1, 2, r"returns 2 tensors of scores \('y', 'y2'\)")],
+    [
+        (2, 1, r"takes 2 inputs \('x', 'z'\); expected one: export"),
+        (1, 2, r"returns 2 tensors of scores \('y', 'y2'\); expected one: export"),
+    ],
 )
 def test_one_input_and_one_output_are_expected(tmp_path: Path, inputs: int, outputs: int, words: str) -> None:
     path = saved(
