@@ -71,7 +71,7 @@ def load(
         else _live(source)
     )
     if example is not None:
-        declared = {**example_input(example, found.network, declared), **declared}
+        declared = {**_told(example, found.network, declared, own), **declared}
     if labels is not None:
         declared["classes"] = read_labels(Path(labels))
     fields, hinted = _laid_over(found.hints, own or found.card, _as_card(declared))
@@ -91,6 +91,18 @@ def load(
             f"mean and std of the input are not declared: pixels in [{low:g}, {high:g}] go into the network as they are"
         )
     return assemble(found, complete, device or torch.device("cpu"))
+
+
+def _told(example: Example, network: nn.Module, declared: dict[str, Any], card: dict[str, Any]) -> dict[str, Any]:
+    """Return what an example tells of the input; raise UsageError if the user also said otherwise."""
+    told = example_input(example, network, declared)
+    said = declared.get("shape", (card.get("input") or {}).get("shape"))
+    if isinstance(said, list | tuple) and tuple(said) != told["shape"]:
+        raise UsageError(
+            f"the example is an input of shape {told['shape']}, and the shape {tuple(said)} was declared: give one of "
+            "them"
+        )
+    return told
 
 
 def _live(source: object) -> Found:

@@ -197,3 +197,12 @@ def test_an_example_that_does_not_fit_is_told() -> None:
     with pytest.raises(UsageError, match=r"values in \[.*give pixels with mean"):
         load(seeded(Small), example=torch.randn(1, 3, 16, 16))
     assert load(seeded(Small), example=torch.randn(1, 3, 16, 16), range=None).input.range is None
+
+
+def test_an_example_of_another_shape_than_was_declared_is_told(tmp_path: Path) -> None:
+    (tmp_path / "card.yaml").write_text("input: {shape: [3, 24, 24]}")
+    example = torch.rand(3, 16, 16)
+    for declared in ({"shape": (3, 24, 24)}, {"card": tmp_path / "card.yaml"}):
+        with pytest.raises(UsageError, match=r"shape \(3, 16, 16\), and the shape \(3, 24, 24\) was declared"):
+            load(seeded(Small), example=example, **declared)
+    assert load(seeded(Small), example=example, shape=[3, 16, 16]).input.shape == (3, 16, 16)
