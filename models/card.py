@@ -100,7 +100,7 @@ class Input(BaseModel):
 class Card(BaseModel):
     """What is declared of a model; every field says what it is."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str | None = Field(default=None, description="the model's name; else the file's")
     architecture: str | None = Field(
@@ -146,6 +146,14 @@ class _Plain(yaml.SafeLoader):
             raise yaml.YAMLError("aliases (*name) are not allowed in a card: write the values out")
         return super().compose_node(parent, index)
 
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        found: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key.value, str) and key.value in found:
+                raise yaml.YAMLError(f"{key.value[:60]!r} stands in it twice: keep the one that is meant")
+            found |= {key.value} if isinstance(key.value, str) else set()
+        return super().construct_mapping(node, deep)
+
 
 def read_card(path: Path) -> dict[str, Any]:
     """Return the fields of a card file, checked; raise RefusedFileError if it is not one."""
@@ -157,10 +165,19 @@ def read_card(path: Path) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise RefusedFileError(f"card {path}: expected fields such as 'input: {{shape: [3, 224, 224]}}'")
     try:
-        Card.model_validate(fields)
+        Card.model_validate(_with_shape(fields))
     except ValidationError as error:
         raise RefusedFileError(f"card {path} does not fit: {one_line(error)}") from error
     return fields
+
+
+def _with_shape(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return fields with a shape that fits them, where the model's file or its library is to bring it."""
+    given = fields.get("input")
+    if not isinstance(given, dict) or "shape" in given:
+        return fields
+    lists = [given[name] for name in ("mean", "std") if isinstance(given.get(name), list)]
+    return {**fields, "input": {**given, "shape": [max(map(len, lists), default=1) or 1, 1, 1]}}
 
 
 def read_labels(path: Path) -> tuple[str, ...]:

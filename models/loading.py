@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import re
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -83,7 +84,7 @@ def load(
     found.places = _places((who, found.hints), (beside, own or found.card), ("declared", _as_card(declared)))
     if labels is not None:
         found.places["classes"] = f"label file {labels}"
-    complete = _card(fields, found.source)
+    complete = _card(fields, found)
     assert complete.input is not None
     if complete.input.is_picture and not {"mean", "std"} & complete.input.model_fields_set:
         low, high = complete.input.span
@@ -317,11 +318,16 @@ def _places(*layers: tuple[str, dict[str, Any]]) -> dict[str, str]:
     return found
 
 
-def _card(fields: dict[str, Any], source: str) -> Card:
+def _card(fields: dict[str, Any], found: Found) -> Card:
+    source = found.source
     try:
         card = Card.model_validate(fields)
     except ValidationError as error:
-        raise UsageError(f"what was declared of {source} does not fit: {one_line(error)}") from error
+        line = one_line(error)
+        place = found.place(".".join(re.findall(r"\w+", line)[:2]))
+        if place.startswith("card "):
+            raise RefusedFileError(f"{place} does not fit {source}: {line}") from error
+        raise UsageError(f"what was declared of {source} does not fit: {line}") from error
     if card.input is None:
         raise UsageError(
             f"the input of {source} is not known; write beside the model a card <stem>.yaml (or give --card) with "
