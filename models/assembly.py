@@ -173,10 +173,14 @@ def _dependence(forward: Callable[[torch.Tensor], torch.Tensor], card: Card, dev
     with torch.no_grad(), torch.random.fork_rng():
         try:
             alone, again = (torch.cat([_seeded(forward, row[None], seed) for row in x]) for seed in (0, 1))
+        except XaiError:  # it takes too long, or too much memory
+            raise
         except Exception:  # what is wrong with a single input is told where its outputs are looked at
             return ""
         try:
             together = _seeded(forward, x, 0)
+        except XaiError:
+            raise
         except Exception as error:
             return f"it does not take a batch of {len(x)} ({' '.join(str(error).split())[:150]})"
     if not alone.numel():
@@ -209,6 +213,8 @@ def _disagreement(
     with torch.no_grad():
         try:
             wanted = reference(x)
+        except XaiError:
+            raise
         except Exception as error:
             raise RefusedFileError(f"{name} does not run the file: {' '.join(str(error).split())[:300]}") from error
         try:
@@ -246,6 +252,8 @@ def _outputs(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, p
     """Return how many outputs the network has; place says who declared the shape of x."""
     try:
         outputs = forward(x)
+    except XaiError:
+        raise
     except Exception as error:
         reason = _said(error)
         shape = tuple(x.shape[1:])
@@ -255,7 +263,8 @@ def _outputs(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, p
         got = (
             f"a tensor of shape {tuple(outputs.shape)}" if isinstance(outputs, torch.Tensor) else type(outputs).__name__
         )
-        raise RefusedFileError(f"the network returns {got}; expected one tensor (batch, classes)")
+        advice = "; for one score an input, return scores[:, None]" if got == "a tensor of shape (1,)" else ""
+        raise RefusedFileError(f"the network returns {got}; expected one tensor (batch, classes){advice}")
     if outputs.shape[0] != len(x) or outputs.shape[1] == 0:
         raise RefusedFileError(
             f"the network returns {tuple(outputs.shape)} for a batch of {len(x)}; expected a row of scores an input"

@@ -8,15 +8,37 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
 from xai.errors import RefusedFileError, UsageError
 
 MAX_BYTES = 16 * 2**20
 MAX_NUMBERS = 2**26  # of one input
 
-_NUMBER = {"type": "number"}
-Numbers = Annotated[tuple[float, ...], WithJsonSchema({"anyOf": [_NUMBER, {"type": "array", "items": _NUMBER}]})]
+
+def _plain(value: Any) -> Any:
+    """Pass a number on; a text or a truth value is none, whatever it could be read as."""
+    if isinstance(value, str | bool):
+        raise ValueError(f"expected a number, received {value!r}")  # noqa: TRY004  # the one that pydantic collects
+    return value
+
+
+def _no_truth(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"expected a text or a number, received {value!r}")  # noqa: TRY004  # as above
+    return value
+
+
+def _one_or_several(number: dict[str, Any]) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [number, {"type": "array", "items": number, "minItems": 1}]})
+
+
+Real = Annotated[float, BeforeValidator(_plain)]
+Size = Annotated[int, BeforeValidator(_plain), WithJsonSchema({"type": "integer", "minimum": 1})]
+Numbers = Annotated[tuple[Real, ...], _one_or_several({"type": "number"})]
+Positive = Annotated[tuple[Real, ...], _one_or_several({"type": "number", "exclusiveMinimum": 0})]
+Figure = Annotated[str | int | float, BeforeValidator(_no_truth)]
+Library = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^(torchvision|timm):"})]
 
 
 class Input(BaseModel):
@@ -24,12 +46,12 @@ class Input(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    shape: tuple[int, ...] = Field(
+    shape: tuple[Size, ...] = Field(
         min_length=1,
         max_length=8,
         description="shape of one input, without the batch: [channels, height, width] of a picture, or any other",
     )
-    range: tuple[float, float] | None = Field(
+    range: tuple[Real, Real] | None = Field(
         default=(0.0, 1.0),
         description="lowest and highest value of an input; a picture's pixels are mapped onto it. null where no limit "
         "is known, the default for what is no picture",
@@ -41,14 +63,14 @@ class Input(BaseModel):
     mean: Numbers = Field(
         default=(0.0,), description="subtracted inside the model, in units of the range: one number, or one a channel"
     )
-    std: Numbers = Field(
+    std: Positive = Field(
         default=(1.0,), description="divides inside the model, in units of the range: one number, or one a channel"
     )
     resize: Literal["stretch", "crop"] = Field(
         default="stretch",
         description="stretch to the shape, or crop: scale the shorter side to size / crop_fraction and cut the centre",
     )
-    crop_fraction: float = Field(
+    crop_fraction: Real = Field(
         default=1.0, gt=0, le=1, description="see resize; 0.875 scales to 256 and cuts 224 out of it"
     )
     interpolation: Literal["nearest", "bilinear", "bicubic"] = Field(
@@ -100,10 +122,10 @@ class Input(BaseModel):
 class Card(BaseModel):
     """What is declared of a model; every field says what it is."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str | None = Field(default=None, description="the model's name; else the file's")
-    architecture: str | None = Field(
+    architecture: Library | None = Field(
         default=None,
         description="torchvision:NAME or timm:NAME, for a file of weights; a card is data and can not name code",
     )
@@ -114,7 +136,7 @@ class Card(BaseModel):
     classes: tuple[str, ...] = Field(default=(), description="a name for each output, in their order")
     input: Input | None = Field(default=None, description="the tensor that the model takes")
     description: str = Field(default="", description="one or two sentences about the model")
-    measured: dict[str, str | int | float] = Field(
+    measured: dict[str, Figure] = Field(
         default={}, description="figures of whoever made the model: accuracy, on what, seed"
     )
 
@@ -146,6 +168,14 @@ class _Plain(yaml.SafeLoader):
             raise yaml.YAMLError("aliases (*name) are not allowed in a card: write the values out")
         return super().compose_node(parent, index)
 
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        found: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key.value, str) and key.value in found:
+                raise yaml.YAMLError(f"{key.value[:60]!r} stands in it twice: keep the one that is meant")
+            found |= {key.value} if isinstance(key.value, str) else set()
+        return super().construct_mapping(node, deep)
+
 
 def read_card(path: Path) -> dict[str, Any]:
     """Return the fields of a card file, checked; raise RefusedFileError if it is not one."""
@@ -157,10 +187,19 @@ def read_card(path: Path) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise RefusedFileError(f"card {path}: expected fields such as 'input: {{shape: [3, 224, 224]}}'")
     try:
-        Card.model_validate(fields)
+        Card.model_validate(_with_shape(fields))
     except ValidationError as error:
         raise RefusedFileError(f"card {path} does not fit: {one_line(error)}") from error
     return fields
+
+
+def _with_shape(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return fields with a shape that fits them, where the model's file or its library is to bring it."""
+    given = fields.get("input")
+    if not isinstance(given, dict) or "shape" in given:
+        return fields
+    lists = [given[name] for name in ("mean", "std") if isinstance(given.get(name), list)]
+    return {**fields, "input": {**given, "shape": [max(map(len, lists), default=1) or 1, 1, 1]}}
 
 
 def read_labels(path: Path) -> tuple[str, ...]:

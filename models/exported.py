@@ -432,9 +432,21 @@ def _install(root: nn.Module, name: str, tensor: torch.Tensor) -> str:
 
 def _stack(text: str) -> dict[str, tuple[str, str]]:
     """Return the modules that a node stood in, of "key,path,class;key,path,class", as torch.export keeps them."""
-    parts = [re.split(r",(?![^\[(]*[\])])", item) for item in text.split(";") if item]
+    parts = [_fields(item) for item in text.split(";") if item]
     return {
         key: (f"network.{path}" if path else "network", kind)
         for key, path, kind in (part for part in parts if len(part) == 3)
         if not key.startswith("_empty_nn_module_stack")
     }
+
+
+def _fields(item: str) -> list[str]:
+    """Return what the commas divide, those aside after which a bracket closes that was opened before them."""
+    found, end, inside = [], len(item), False
+    for sign in reversed(list(re.finditer(r"[\[\](),]", item))):  # backwards, so that each is looked at once
+        if sign[0] != ",":
+            inside = sign[0] in "])"
+        elif not inside:
+            found.append(item[sign.end() : end])
+            end = sign.start()
+    return [*found, item[:end]][::-1]

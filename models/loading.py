@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import re
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +23,7 @@ from xai.models.example import Example, example_input
 from xai.models.formats.base import StateDict, formats, read_file
 from xai.models.model import Model
 from xai.models.opaque import opaque
+from xai.models.opening import opening
 from xai.models.safety import sha256
 from xai.models.samples import sample_names
 from xai.text import storable
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 Source = str | Path | nn.Module | Callable[[torch.Tensor], Any] | object  # an estimator is an object
 
 
+@opening()
 def load(
     source: Source,
     *,
@@ -69,7 +72,7 @@ def load(
         else _live(source)
     )
     if example is not None:
-        declared = {**example_input(example, found.network, declared), **declared}
+        declared = {**_told(example, found.network, declared, own), **declared}
     if labels is not None:
         declared["classes"] = read_labels(Path(labels))
     fields, hinted = _laid_over(found.hints, own or found.card, _as_card(declared))
@@ -81,7 +84,7 @@ def load(
     found.places = _places((who, found.hints), (beside, own or found.card), ("declared", _as_card(declared)))
     if labels is not None:
         found.places["classes"] = f"label file {labels}"
-    complete = _card(fields, found.source)
+    complete = _card(fields, found)
     assert complete.input is not None
     if complete.input.is_picture and not {"mean", "std"} & complete.input.model_fields_set:
         low, high = complete.input.span
@@ -89,6 +92,18 @@ def load(
             f"mean and std of the input are not declared: pixels in [{low:g}, {high:g}] go into the network as they are"
         )
     return assemble(found, complete, device or torch.device("cpu"))
+
+
+def _told(example: Example, network: nn.Module, declared: dict[str, Any], card: dict[str, Any]) -> dict[str, Any]:
+    """Return what an example tells of the input; raise UsageError if the user also said otherwise."""
+    told = example_input(example, network, declared)
+    said = declared.get("shape", (card.get("input") or {}).get("shape"))
+    if isinstance(said, list | tuple) and tuple(said) != told["shape"]:
+        raise UsageError(
+            f"the example is an input of shape {told['shape']}, and the shape {tuple(said)} was declared: give one of "
+            "them"
+        )
+    return told
 
 
 def _live(source: object) -> Found:
@@ -303,11 +318,16 @@ def _places(*layers: tuple[str, dict[str, Any]]) -> dict[str, str]:
     return found
 
 
-def _card(fields: dict[str, Any], source: str) -> Card:
+def _card(fields: dict[str, Any], found: Found) -> Card:
+    source = found.source
     try:
         card = Card.model_validate(fields)
     except ValidationError as error:
-        raise UsageError(f"what was declared of {source} does not fit: {one_line(error)}") from error
+        line = one_line(error)
+        place = found.place(".".join(re.findall(r"\w+", line)[:2]))
+        if place.startswith("card "):
+            raise RefusedFileError(f"{place} does not fit {source}: {line}") from error
+        raise UsageError(f"what was declared of {source} does not fit: {line}") from error
     if card.input is None:
         raise UsageError(
             f"the input of {source} is not known; write beside the model a card <stem>.yaml (or give --card) with "

@@ -51,13 +51,23 @@ def opaque(source: object) -> Opaque:
     predict = getattr(source, "predict_proba", None)
     name = type(source).__name__
     if callable(predict):
-        return Opaque(lambda x: _tensor(predict(x.flatten(1).numpy())), f"{name} has predict_proba and no graph")
+        return Opaque(lambda x: _shares(predict(x.flatten(1).numpy()), name), f"{name} has predict_proba and no graph")
     if callable(source):
         return Opaque(lambda x: _tensor(source(x)), "it is a function, of which only the outputs are seen")
     raise UsageError(
         "expected a module, a file, a name, a callable(batch) -> scores or an estimator with predict_proba, "
         f"received {name}"
     )
+
+
+def _shares(scores: Any, name: str) -> Any:
+    """Return what predict_proba gives as a tensor; an estimator of several answers gives a list of tables."""
+    if isinstance(scores, list) and len(scores) and np.ndim(scores[0]) > 1:
+        raise UsageError(
+            f"predict_proba of {name} returns {len(scores)} tables, one for each of its answers; expected one: give "
+            "one of its estimators (such as estimators_[0]), or a callable(batch) -> scores"
+        )
+    return _tensor(scores)
 
 
 def _tensor(scores: Any) -> Any:

@@ -31,6 +31,9 @@ def find_target(wanted: str | int, classes: tuple[str, ...]) -> Target:
     if isinstance(wanted, bool | float):
         raise UsageError(f"expected a class's name or index, received {wanted!r}")
     if isinstance(wanted, str) and wanted in classes:
+        places = [index for index, name in enumerate(classes) if name == wanted]
+        if len(places) > 1:  # as in ImageNet, whose cranes are a bird and a machine
+            raise UsageError(f"{len(places)} classes are called {wanted!r}: give one by its number, of {places}")
         return Target(classes.index(wanted), wanted)
     try:
         index = int(wanted)

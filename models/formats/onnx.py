@@ -11,7 +11,7 @@ from xai.models.formats.base import Contents, Format
 from xai.models.onnx.operators.base import UnsupportedError
 from xai.models.onnx.program import OnnxProgram
 from xai.models.onnx.reading import OnnxFile, read
-from xai.models.onnx.runtime import check_values, runner
+from xai.models.onnx.runtime import runner
 from xai.models.opaque import Opaque
 from xai.models.safety import Peek
 
@@ -56,9 +56,8 @@ class Onnx(Format):
             raise RefusedFileError(f"model {path}: {error}") from error
         except Exception as error:
             if reference is None:
-                raise RefusedFileError(f"model {path}: {_line(error)}; and {assumed[-1]}") from error
+                raise _unreadable(path, error, assumed[-1]) from error
             log.debug("no program", exc_info=True)
-            check_values(file)
             reason = _line(error) if isinstance(error, UnsupportedError) else f"its graph does not run: {_line(error)}"
             reference.reason = f"{reason}; it runs in {reference.reason}"
             return Contents(reference, hints=_hints(file), assumed=tuple(assumed))
@@ -90,6 +89,17 @@ def _hints(file: OnnxFile) -> dict[str, Any]:
     if not is_picture:
         return {**found, "input": {**spec, "range": None}}
     return {**found, "input": {**spec, "range": (0.0, 255.0)} if file.input.dtype in _WHOLE else spec}
+
+
+def _unreadable(path: Path, error: Exception, other: str) -> RefusedFileError:
+    """Return the error for a file that runs neither here nor in onnxruntime; other says what keeps it from that."""
+    if not isinstance(error, UnsupportedError):
+        return RefusedFileError(f"model {path}: {_line(error)}; and {other}")
+    log.debug("%s", other)  # of an unknown operator onnxruntime says the same in many more words
+    return RefusedFileError(
+        f"model {path}: {_line(error)}, and onnxruntime does not take it either; export the network with operators of "
+        "ONNX itself, or give what runs it as a callable(batch) -> scores in Python"
+    )
 
 
 def _line(error: Exception) -> str:

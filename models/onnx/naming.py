@@ -11,6 +11,8 @@ import onnx
 from xai.models.stack import Place
 
 _LONGEST = 4096
+_LONGEST_NAME = 512
+_DEEPEST = 32  # every module on the way is kept by its full name: without a limit a name fills its own square
 
 
 def places(nodes: list[onnx.NodeProto]) -> list[Place]:
@@ -67,6 +69,8 @@ def _listed(text: str) -> list[str]:
 
 def _from_name(node: onnx.NodeProto) -> Place:
     """Read what torch.onnx.export(dynamo=False) writes: /layer1/layer1.0/conv1/Conv."""
+    if len(node.name) > _LONGEST_NAME or node.name.count("/") > _DEEPEST + 1:
+        return ()
     if not re.fullmatch(rf"(/[\w.]+)+/{re.escape(node.op_type)}(_\d+)?", node.name):
         return ()
     full, last = "", ""

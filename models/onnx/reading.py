@@ -257,7 +257,10 @@ def _input(graph: onnx.GraphProto, constants: dict[str, np.ndarray], path: Path)
     free = [_port(value) for value in graph.input if value.name not in constants]
     if len(free) != 1:
         names = ", ".join(repr(port.name) for port in free[:5]) or "none"
-        raise RefusedFileError(f"model {path} takes {len(free)} inputs ({names}); expected one")
+        raise RefusedFileError(
+            f"model {path} takes {len(free)} inputs ({names}); expected one: export a network that "
+            "takes one tensor and holds what else it needs"
+        )
     return free[0]
 
 
@@ -278,12 +281,18 @@ def _output(graph: onnx.GraphProto, path: Path) -> tuple[Port, tuple[str, ...], 
             ports.append(_port(value))
     scores = [port for port in ports if port.dtype in (1, 10, 11, 16)]
     if not scores:
-        raise RefusedFileError(f"model {path} returns no scores: its outputs are no floating point tensors")
+        raise RefusedFileError(
+            f"model {path} returns no scores: its outputs are no floating point tensors; export the network with its "
+            "scores as the output, not with the class that won"
+        )
     if len(ports) == 1:
         return scores[0], classes, ()
     if len(scores) > 1:
         names = ", ".join(repr(port.name) for port in scores[:5])
-        raise RefusedFileError(f"model {path} returns {len(scores)} tensors of scores ({names}); expected one")
+        raise RefusedFileError(
+            f"model {path} returns {len(scores)} tensors of scores ({names}); expected one: export a network that "
+            "returns only the one to be looked into"
+        )
     return scores[0], classes, (f"of its {len(ports)} outputs, {scores[0].name!r} is taken for the scores",)
 
 

@@ -1,22 +1,28 @@
-"""An ONNX file in onnxruntime: what the graph is compared with, and what runs where a node is unknown."""
+"""An ONNX file in onnxruntime: what the graph is compared with, and what runs where a node is unknown.
+
+A file may loop for ever or ask for any size, and what its nodes come to is known only as they run. So onnxruntime runs
+in a process of its own, which may have so much memory and so much time.
+"""
 
 from __future__ import annotations
 
-import logging
+import contextlib
+import io
+import json
 import math
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import weakref
+from collections.abc import Callable
 
 import numpy as np
-import onnx.shape_inference
-import onnxruntime
 import torch
 
-from xai.errors import RefusedFileError
+from xai.errors import AnalysisError, RefusedFileError, XaiError
+from xai.models.onnx import worker
 from xai.models.onnx.reading import OnnxFile
-
-log = logging.getLogger(__name__)
+from xai.models.opening import seconds_left, waiting
 
 _NUMBERS = {
     1: np.float32,
@@ -28,9 +34,13 @@ _NUMBERS = {
     10: np.float16,
     11: np.float64,
 }
-_SILENT = 4
-SECONDS = 30  # that one input may take
-MAX_VALUE = 2**31  # bytes of one value of a graph that is run as it is
+SECONDS = 60.0  # that one input may take once the model is open
+MAX_BYTES = 2 * 2**30  # that a file may fill beyond what it holds itself
+_COPIES = 4  # of what the file holds: as it comes, as it is read, as it is laid out, and room between them
+
+
+class _TooLargeError(Exception):
+    """The memory that a run may have does not do for it."""
 
 
 def runner(file: OnnxFile) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -45,80 +55,142 @@ def runner(file: OnnxFile) -> Callable[[torch.Tensor], torch.Tensor]:
     if file.input.dtype not in _NUMBERS:
         raise RefusedFileError(f"model {file.path}: its input is of data type {file.input.dtype}; expected numbers")
     dtype = _NUMBERS[file.input.dtype]
-    session = _session(file)
+    process = _Process(file)
+    name = file.input.name
     sizes = file.input.shape[1:] if file.input.shape else (None,)
     shape = None if None in sizes else tuple(size or 1 for size in sizes)
-    endless: list[TimeoutError] = []  # is not tried again: each try takes as long
 
     def run(x: torch.Tensor) -> torch.Tensor:
-        if endless:
-            raise endless[0]
         values = x.detach().cpu().numpy()
         if shape is not None:
             if math.prod(x.shape[1:]) != math.prod(shape):
-                raise ValueError(f"the file's input {file.input.name!r} has the shape {shape}")
+                raise ValueError(f"the file's input {name!r} has the shape {shape}")
             values = values.reshape(len(values), *shape)
         if np.issubdtype(dtype, np.integer):
             values = np.rint(values)
-        fed = {file.input.name: np.ascontiguousarray(values.astype(dtype))}
-        try:
-            with _bounded(SECONDS * max(len(values), 1)) as options:
-                (scores,) = session.run([file.output.name], fed, options)
-        except TimeoutError as error:
-            endless.append(error)
-            raise
-        return torch.from_numpy(np.asarray(scores, dtype=np.float32))
+        return torch.from_numpy(process.scores(np.ascontiguousarray(values.astype(dtype))))
 
     return run
 
 
-@contextmanager
-def _bounded(seconds: float) -> Iterator[onnxruntime.RunOptions]:
-    """Let a run end after some seconds, with a TimeoutError: a file may loop for ever."""
-    options = onnxruntime.RunOptions()
-    options.log_severity_level = _SILENT
-    timer = threading.Timer(seconds, lambda: setattr(options, "terminate", True))
-    timer.daemon = True
-    timer.start()
-    try:
-        yield options
-    except Exception as error:  # onnxruntime's exceptions have no common root
-        if options.terminate:
-            raise TimeoutError(f"onnxruntime was not done with it after {seconds:.0f} s") from error
-        raise
-    finally:
-        timer.cancel()
+class _Process:
+    """onnxruntime with one model, in a process that has its limits and is started again where it ran into them.
+
+    Args:
+        file: to be run.
+
+    Raises:
+        RefusedFileError: onnxruntime does not take it.
+    """
+
+    def __init__(self, file: OnnxFile) -> None:
+        self._path = file.path
+        self._model = _message(file)
+        self._fixed = bool(file.input.shape and file.input.shape[0])
+        self._ports = {"input": file.input.name, "output": file.output.name}
+        self._lock = threading.Lock()
+        self._at_once: int | None = None  # inputs that the memory did for, None before it ever did not
+        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            self._start()
+        except (OSError, ValueError, _TooLargeError) as error:
+            raise RefusedFileError(f"model {file.path}: onnxruntime does not take it ({error})") from error
+
+    def scores(self, x: np.ndarray) -> np.ndarray:
+        """Return the outputs (batch, ...) float32 for inputs; a batch that is too large is run in parts.
+
+        Raises:
+            ValueError: onnxruntime's own words for what went wrong.
+            XaiError: it takes more memory or time than a file may.
+        """
+        size = self._at_once
+        if size is not None and size < len(x):
+            return np.concatenate([self.scores(x[i : i + size]) for i in range(0, len(x), size)])
+        try:
+            return self._scores(x)
+        except _TooLargeError as error:
+            if len(x) <= 1 or self._fixed:
+                raise self._refused(
+                    f"takes more than {MAX_BYTES / 2**30:.3g} GiB of memory, the most it may"
+                ) from error
+            self._at_once = len(x) // 2
+        return self.scores(x)
+
+    def _scores(self, x: np.ndarray) -> np.ndarray:
+        written = io.BytesIO()
+        np.save(written, x, allow_pickle=False)
+        with self._lock:
+            if self._process is None:
+                self._start()
+            answer = self._asked(written.getvalue(), max(len(x), 1))
+        found: np.ndarray = np.load(io.BytesIO(answer), allow_pickle=False)
+        return found
+
+    def _start(self) -> None:
+        given = {
+            **self._ports,
+            "path": [entry for entry in sys.path if entry],
+            "threads": torch.get_num_threads(),
+            "bytes": MAX_BYTES + _COPIES * len(self._model),
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", worker.__file__, json.dumps(given)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # an interruption is its owner's, who ends it
+        )
+        weakref.finalize(self, _end, self._process)
+        self._asked(self._model, 1)
+
+    def _asked(self, content: bytes, inputs: int) -> bytes:
+        """Return the answer of the process; it is ended where it takes too long."""
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        left = seconds_left()
+        allowed = SECONDS * inputs if left is None else min(left, SECONDS * inputs)
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(max(allowed, 0), end)
+        timer.daemon = True
+        timer.start()
+        try:
+            with waiting():
+                worker.send(process.stdin, content)
+                answer = worker.received(process.stdout)
+        except (OSError, EOFError) as error:
+            _end(process)
+            self._process = None
+            if late.is_set():
+                raise self._refused(f"was not done after {allowed:.0f} s, the most it may take") from error
+            raise _TooLargeError("it ended, as it does when memory runs out") from error
+        finally:
+            timer.cancel()
+        if answer[:1] != worker.DONE:
+            said = answer[1:].decode(errors="replace")
+            raise _TooLargeError(said) if answer[:1] == worker.TOO_LARGE else ValueError(said)
+        return answer[1:]
+
+    def _refused(self, what: str) -> XaiError:
+        """Return the error for a file while it is opened, and for a run of an open model."""
+        kind = AnalysisError if seconds_left() is None else RefusedFileError
+        advice = "its loops or sizes may have no bound: export the network without loops, for smaller inputs"
+        return kind(f"model {self._path}: onnxruntime {what}; {advice}")
 
 
-def _session(file: OnnxFile) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _SILENT
-    options.intra_op_num_threads = torch.get_num_threads()
-    # Its rewriting folds constants of any size that a hostile file asks for.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    providers = ["CPUExecutionProvider"]
-    try:
-        # Without its fallback, which prints a banner on stdout and tries the same again.
-        return onnxruntime.InferenceSession(_message(file), options, providers=providers, enable_fallback=0)
-    except Exception as error:  # onnxruntime's exceptions have no common root
-        raise RefusedFileError(
-            f"model {file.path}: onnxruntime does not take it ({' '.join(str(error).split())[:200]})"
-        ) from error
-
-
-def check_values(file: OnnxFile) -> None:
-    """Raise RefusedFileError if a value of the graph is absurdly large, as far as sizes are known before it runs."""
-    try:
-        inferred = onnx.shape_inference.infer_shapes(file.model, data_prop=True)
-    except Exception as error:  # what the inference raises has no common root
-        log.debug("no shapes could be inferred: %s", error)
-        return
-    for value in (*inferred.graph.value_info, *inferred.graph.output):
-        sizes = [axis.dim_value for axis in value.type.tensor_type.shape.dim if axis.dim_value > 0]
-        if 4 * math.prod(sizes) > MAX_VALUE:
-            raise RefusedFileError(
-                f"model {file.path}: its value {value.name!r} has the shape {sizes}, more than 2 GiB"
-            )
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with contextlib.suppress(OSError):  # what was not sent any more
+                stream.close()
+    process.wait()
 
 
 def _message(file: OnnxFile) -> bytes:

@@ -33,6 +33,12 @@ SHAPE_TAGS = [
     "WindowWidth",
     "VOILUTFunction",
     "ModalityLUTSequence",
+    "VOILUTSequence",
+    "PresentationLUTShape",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
 ]
 
 
@@ -90,8 +96,7 @@ def _check_shape(head: Any, size: int) -> int:
         raise RefusedFileError(
             f"is DICOM of {samples} x {bits} bits, {kind}; expected grey of up to 32 bits, or RGB of 8 bits a channel"
         )
-    if "ModalityLUTSequence" in head:
-        raise RefusedFileError("is DICOM with a modality look-up table; expected slope and intercept")
+    _check_shown(head)
     frames, area = int(head.get("NumberOfFrames", None) or 1), int(head.Rows) * int(head.Columns)
     if frames < 1 or area < 1 or area * frames * samples * bits // 8 > size:
         raise RefusedFileError(
@@ -102,21 +107,51 @@ def _check_shape(head: Any, size: int) -> int:
     return frames
 
 
+def _check_shown(head: Any) -> None:
+    """Refuse what says how its values are to be shown in a way that is not followed here."""
+    stored, highest = int(head.BitsStored), int(head.HighBit)
+    if highest != stored - 1:
+        raise RefusedFileError(f"is DICOM of {stored} bits a value, the highest bit {highest}; expected {stored - 1}")
+    if "ModalityLUTSequence" in head:
+        raise RefusedFileError("is DICOM with a modality look-up table; expected slope and intercept")
+    if head.get("VOILUTSequence", None) and not _has_window(head):
+        raise RefusedFileError("is DICOM that is shown through a look-up table; expected a window, or neither")
+    if any(head.get(f"{of}FunctionalGroupsSequence", None) for of in ("Shared", "PerFrame")):
+        raise RefusedFileError(
+            "is enhanced DICOM, whose slopes and windows are of its frames; write each frame as a picture of its own"
+        )
+    if head.get("PresentationLUTShape", None) == "INVERSE" and head.PhotometricInterpretation != "MONOCHROME1":
+        raise RefusedFileError(
+            f"is DICOM whose presentation is inverse, and {head.PhotometricInterpretation}; expected MONOCHROME1 for it"
+        )
+
+
+def _has_window(head: Any) -> bool:
+    return head.get("WindowCenter", None) is not None and head.get("WindowWidth", None) is not None
+
+
 def _shown(values: np.ndarray, head: Any, notes: list[str]) -> np.ndarray:
     """Return shares of white (height, width), as DICOM PS3.3 C.11.1 and C.11.2 show stored values."""
+    padding = _padding(values, head)
     slope, intercept = float(head.get("RescaleSlope", None) or 1), float(head.get("RescaleIntercept", None) or 0)
     if (slope, intercept) != (1, 0):
         notes.append(f"rescaled by slope {slope:g} and intercept {intercept:g}")
         values = values * slope + intercept
     if not np.isfinite(values).all():
         raise RefusedFileError("is DICOM whose rescaled values are not finite")
-    if head.get("WindowCenter", None) is None or head.get("WindowWidth", None) is None:
-        low, high = float(values.min()), float(values.max())
+    if not _has_window(head):
+        counted = values if padding.all() else values[~padding]
+        low, high = float(counted.min()), float(counted.max())
+        notes += ["padding is left out of the range"] if counted.size < values.size else []
         notes.append(f"no window: shown from its lowest value, {low:g}, to its highest, {high:g}")
-        return (values - low) / (high - low) if high > low else np.zeros_like(values)
+        return np.clip((values - low) / (high - low), 0, 1) if high > low else np.zeros_like(values)
     centre, width = _first(head.WindowCenter), _first(head.WindowWidth)
     function = str(head.get("VOILUTFunction", None) or "LINEAR")
     notes.append(f"window of centre {centre:g} and width {width:g} ({function})")
+    if (count := _count(head.WindowCenter)) > 1:
+        notes.append(f"the first of {count} windows")
+    if head.get("VOILUTSequence", None):
+        notes.append("its look-up table is not used beside the window")
     return windowed(values, centre, width, function)
 
 
@@ -137,6 +172,20 @@ def windowed(values: np.ndarray, centre: float, width: float, function: str) -> 
     if width == 0:
         return (values > centre).astype(np.float64)
     return np.clip((values - centre) / width + 0.5, 0, 1)
+
+
+def _padding(values: np.ndarray, head: Any) -> np.ndarray:
+    """Return where stored values (height, width) stand for no picture; see DICOM PS3.3 C.7.5.1.1.2."""
+    value = head.get("PixelPaddingValue", None)
+    if value is None:
+        return np.zeros(values.shape, dtype=bool)
+    limit = head.get("PixelPaddingRangeLimit", None)
+    low, high = sorted((int(value), int(value if limit is None else limit)))
+    return (values >= low) & (values <= high)
+
+
+def _count(value: Any) -> int:
+    return 1 if isinstance(value, str | int | float) else len(value)
 
 
 def _first(value: Any) -> float:

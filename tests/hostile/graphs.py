@@ -357,7 +357,7 @@ TABLE: dict[str, tuple[Maker, str]] = {
     **OTHERS,
 }
 GRAPHS = cases("ONNX", TABLE, "in/model.onnx")
-ENDLESS = cases("ONNX", {"a loop without end": (endless, "onnxruntime was not done with it after")}, "in/model.onnx")
+ENDLESS = cases("ONNX", {"a loop without end": (endless, "onnxruntime was not done after")}, "in/model.onnx")
 GROWN = {
     "padded by the input's size": "more than 67108864 numbers",
     "an outer product of the input's size": "does not take inputs of shape",

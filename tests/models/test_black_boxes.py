@@ -10,6 +10,8 @@ import pytest
 import torch
 from onnx import helper
 from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.multioutput import MultiOutputClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
@@ -184,8 +186,18 @@ def test_what_is_no_network_is_told() -> None:
         load(lambda batch: batch)
     with pytest.raises(RefusedFileError, match="returns a tensor of shape"):
         load(lambda batch: batch, shape=(3, 8, 8))
+    with pytest.raises(RefusedFileError, match=r"returns a tensor of shape \(1,\).*return scores\[:, None\]"):
+        load(lambda batch: batch.flatten(1).sum(1), shape=(3, 8, 8))
     with pytest.raises(RefusedFileError, match="division by zero"):
         load(lambda batch: 1 / 0, shape=(3, 8, 8))
+
+
+def test_an_estimator_of_several_answers_says_what_to_give() -> None:
+    rows = np.random.default_rng(0).random((20, 4))
+    several = MultiOutputClassifier(LogisticRegression()).fit(rows, rows[:, :2].round().astype(int))
+    with pytest.raises(UsageError, match=r"returns 2 tables, one for each of its answers; .*estimators_\[0\]"):
+        load(several, shape=(4,))
+    assert load(several.estimators_[0], shape=(4,)).classes == ("0", "1")
 
 
 @pytest.mark.parametrize("batched", [False, True])
@@ -210,3 +222,12 @@ def test_an_example_that_does_not_fit_is_told() -> None:
     with pytest.raises(UsageError, match=r"values in \[.*give pixels with mean"):
         load(seeded(Small), example=torch.randn(1, 3, 16, 16))
     assert load(seeded(Small), example=torch.randn(1, 3, 16, 16), range=None).input.range is None
+
+
+def test_an_example_of_another_shape_than_was_declared_is_told(tmp_path: Path) -> None:
+    (tmp_path / "card.yaml").write_text("input: {shape: [3, 24, 24]}")
+    example = torch.rand(3, 16, 16)
+    for declared in ({"shape": (3, 24, 24)}, {"card": tmp_path / "card.yaml"}):
+        with pytest.raises(UsageError, match=r"shape \(3, 16, 16\), and the shape \(3, 24, 24\) was declared"):
+            load(seeded(Small), example=example, **declared)
+    assert load(seeded(Small), example=example, shape=[3, 16, 16]).input.shape == (3, 16, 16)

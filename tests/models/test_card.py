@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
+from tests.models.onnx.test_networks import exported
 from tests.networks import Linear, Mlp, Small, seeded
 from tests.reports.test_page import HOSTILE
 from xai.api import load
@@ -50,7 +51,25 @@ def test_the_shipped_schema_is_the_cards(request: pytest.FixtureRequest) -> None
     [
         ({"input": {"shape": [3, 8, 8], "mean": 0.5, "std": [0.1, 0.2, 0.3], "range": None}}, True),
         ({"classes": ["a"], "output": "values", "measured": {"accuracy": 0.9}}, True),
-        ({"input": {"mean": 0.5}}, False),
+        ({"input": {"mean": 0.5}}, True),
+        ({"input": {"mean": [0.1, 0.2, 0.3, 0.4]}}, True),
+        ({"input": {"mena": 0.5}}, False),
+        ({"input": {"shape": [3.0, 4, 4]}}, True),
+        ({"input": {"shape": [3.5, 4, 4]}}, False),
+        ({"input": {"shape": ["3", 4, 4]}}, False),
+        ({"input": {"shape": [True, 4, 4]}}, False),
+        ({"input": {"shape": [0]}}, False),
+        ({"input": {"mean": "0.5"}}, False),
+        ({"input": {"mean": ["0.5"]}}, False),
+        ({"input": {"mean": True}}, False),
+        ({"input": {"mean": []}}, False),
+        ({"input": {"std": 0}}, False),
+        ({"input": {"std": [1, -1, 1]}}, False),
+        ({"input": {"crop_fraction": "0.5"}}, False),
+        ({"input": {"range": ["0", 1]}}, False),
+        ({"measured": {"pruned": True}}, False),
+        ({"architecture": "net.py:make"}, False),
+        ({"architecture": "timm:resnet18"}, True),
         ({"output": "scores"}, False),
         ({"clases": ["a"]}, False),
     ],
@@ -64,6 +83,41 @@ def test_schema_and_reader_agree(fields: dict[str, Any], fits: bool, tmp_path: P
     else:
         with pytest.raises(RefusedFileError, match=f"card {path} does not fit"):
             read_card(path)
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("classes: [a]\nclasses: [b]", "'classes' stands in it twice"),
+        ("input: {shape: [3, 4, 4], mean: 0, mean: 1}", "'mean' stands in it twice"),
+        ("measured: {accuracy: .nan}", "measured.accuracy"),
+        ("input: {std: -1}", "input: std: expected positive numbers"),
+    ],
+)
+def test_a_card_that_cannot_be_meant_is_refused(tmp_path: Path, written: str, told: str) -> None:
+    path = tmp_path / "card.yaml"
+    path.write_text(written)
+    with pytest.raises(RefusedFileError, match=told):
+        read_card(path)
+
+
+def test_a_card_may_leave_the_shape_to_the_file(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)).eval()
+    exported(network, (3, 4, 4), tmp_path / "net.onnx", "old")
+    card = tmp_path / "net.yaml"
+    card.write_text("input: {mean: [0.1, 0.2, 0.3], std: 0.5, range: [0, 1]}")
+    model = load(tmp_path / "net.onnx")
+    assert (model.input.shape, model.input.mean, model.input.std) == ((3, 4, 4), (0.1, 0.2, 0.3), (0.5,))
+    card.write_text("input: {mean: [0.1, 0.2, 0.3, 0.4]}")
+    with pytest.raises(RefusedFileError, match=r"net.yaml: input.mean does not fit .* or 3 numbers, received 4"):
+        load(tmp_path / "net.onnx")
+
+
+def test_classes_of_one_name_are_asked_for_by_their_number() -> None:
+    model = load(seeded(Linear), shape=SHAPE, classes=("crane", "heron", "crane"))
+    with pytest.raises(UsageError, match=r"2 classes are called 'crane': give one by its number, of \[0, 2\]"):
+        model.target("crane")
+    assert (model.target(2).index, model.target("heron").index) == (2, 1)
 
 
 def test_every_field_says_what_it_is() -> None:

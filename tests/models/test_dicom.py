@@ -60,6 +60,7 @@ def test_windows_are_those_of_pydicom(tmp_path: Path, function: str | None, cent
     assert prepare(path, GREY).treatments[1:] == (
         "rescaled by slope 2 and intercept -1024",
         f"window of centre {centre:g} and width {width:g} ({function or 'LINEAR'})",
+        "the first of 2 windows",
     )
 
 
@@ -187,3 +188,53 @@ def test_a_dicom_image_is_a_mask_too(tmp_path: Path) -> None:
 
     where = (STORED > 2000).astype(np.uint16)
     assert np.array_equal(prepare_mask(dicom(tmp_path / "a.dcm", where), GREY), where > 0)
+
+
+def table() -> Any:
+    from pydicom.dataset import Dataset
+    from pydicom.sequence import Sequence
+
+    return Sequence([Dataset()])
+
+
+@pytest.mark.parametrize(
+    ("tags", "told"),
+    [
+        ({"BitsStored": 12, "HighBit": 15}, "12 bits a value, the highest bit 15; expected 11"),
+        ({"VOILUTSequence": table}, "through a look-up table; expected a window"),
+        ({"PresentationLUTShape": "INVERSE"}, "presentation is inverse, and MONOCHROME2"),
+        ({"PerFrameFunctionalGroupsSequence": table}, "enhanced DICOM"),
+        ({"SharedFunctionalGroupsSequence": table}, "enhanced DICOM"),
+    ],
+)
+def test_what_is_shown_in_a_way_that_is_not_followed_is_refused(
+    tmp_path: Path, tags: dict[str, Any], told: str
+) -> None:
+    path = dicom(
+        tmp_path / "a.dcm", STORED, **{name: value() if callable(value) else value for name, value in tags.items()}
+    )
+    with pytest.raises(RefusedFileError, match=told):
+        read_image(path)
+
+
+def test_an_inverse_presentation_of_inverted_grey_is_inverted_once(tmp_path: Path) -> None:
+    inverted = {"PhotometricInterpretation": "MONOCHROME1", "WindowCenter": 2000, "WindowWidth": 4000}
+    one = shown(dicom(tmp_path / "a.dcm", STORED, **inverted))
+    np.testing.assert_array_equal(
+        one, shown(dicom(tmp_path / "b.dcm", STORED, PresentationLUTShape="INVERSE", **inverted))
+    )
+
+
+@pytest.mark.parametrize("limit", [None, 60000])
+def test_padding_does_not_stretch_the_range(tmp_path: Path, limit: int | None) -> None:
+    padded = STORED.copy()
+    padded[0], padded[1] = 65535, 65535 if limit is None else 61000
+    path = dicom(tmp_path / "a.dcm", padded, PixelPaddingValue=65535, PixelPaddingRangeLimit=limit)
+    low, high = float(STORED[2:].min()), float(STORED[2:].max())
+    np.testing.assert_allclose(shown(path)[2:], (STORED[2:] - low) / (high - low), atol=1e-6)
+    assert "padding is left out of the range" in prepare(path, GREY).treatments
+
+
+def test_a_look_up_table_beside_a_window_is_said_not_to_be_used(tmp_path: Path) -> None:
+    path = dicom(tmp_path / "a.dcm", STORED, WindowCenter=2000, WindowWidth=4000, VOILUTSequence=table())
+    assert "its look-up table is not used beside the window" in prepare(path, GREY).treatments

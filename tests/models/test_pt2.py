@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import time
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from tests.networks import Small, Tuple, seeded
 from xai.api import explain, load
 from xai.errors import RefusedFileError
 from xai.models.architectures import build
+from xai.models.exported import _fields
 from xai.models.model import Model
 from xai.models.torchvision_import import torchvision_models
 
@@ -416,3 +418,28 @@ def test_a_fixed_batch_that_is_mixed_is_refused_or_run_input_by_input(tmp_path: 
     torch.export.save(torch.export.export(Mixing(), (torch.rand(3, 2, 4),)), tmp_path / "net.pt2")
     with pytest.raises(RefusedFileError, match="depends on the other inputs of the batch"):
         load(tmp_path / "net.pt2")
+
+
+def test_modules_are_read_out_of_a_note_of_any_length_at_once(tmp_path: Path) -> None:
+    def lengthen(model: dict[str, Any]) -> None:
+        for noted in model["graph_module"]["graph"]["nodes"]:
+            noted["metadata"]["nn_module_stack"] = noted["metadata"].get("nn_module_stack", "") + ";" + "," * 100_000
+
+    path = export(seeded(Small), tmp_path / "net.pt2")
+    plain = list(load(path).needed_graph().layers)
+    begun = time.perf_counter()
+    long = load(edited(path, "models/model.json", lengthen))
+    assert list(long.needed_graph().layers) == plain
+    assert time.perf_counter() - begun < 30
+
+
+@pytest.mark.parametrize(
+    ("note", "fields"),
+    [
+        ("L__self___a,a.0,torch.nn.Linear", ["L__self___a", "a.0", "torch.nn.Linear"]),
+        ("L['self'].f[0, 1],f(a, b),N", ["L['self'].f[0, 1]", "f(a, b)", "N"]),
+        ("", [""]),
+    ],
+)
+def test_commas_within_brackets_divide_nothing(note: str, fields: list[str]) -> None:
+    assert _fields(note) == fields

@@ -116,6 +116,18 @@ def test_the_record_says_that_code_was_allowed_to_run(place: Path, capsys: pytes
     assert "--trust-model" in record["command"].split()
 
 
+def test_a_trusted_pickle_can_be_inspected(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(user(place)(), "net.pt")
+    forget()
+    (place / "net.yaml").write_text("input: {shape: [3, 16, 16]}")
+    assert run(["inspect", "net.pt"]) == 4
+    assert "or open it with --trust-model" in capsys.readouterr().err
+    assert run(["inspect", "net.pt", "image.png", "--trust-model", "-o", "out"]) == 0
+    record = json.loads(Path("out/record.json").read_text())
+    assert ALLOWED in record["model"]["assumed"]
+    assert "--trust-model" in record["command"].split()
+
+
 def test_trust_that_was_not_needed_is_not_noted(place: Path) -> None:
     network = seeded(Small)
     torch.save(network.state_dict(), "net.pt")

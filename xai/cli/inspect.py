@@ -65,6 +65,10 @@ def inspect(
         Path | None, typer.Option(help="Card of the model; default <stem>.yaml or model.yaml beside it.")
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="File with the classes' names.")] = None,
+    trust_model: Annotated[
+        bool,
+        typer.Option("--trust-model", help="Let code in the model file run (a whole pickle); only if you trust it."),
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of everything random.")] = 0,
     output: Annotated[
@@ -87,7 +91,8 @@ def inspect(
     pictures = [] if write_card else list(list_pictures(images or []))
     if not pictures and (layer is not None or target is not None):
         raise UsageError("--layer and --target are about the activations for a picture: name an IMAGE too")
-    loaded = load(model, arch=arch, card=card, labels=labels, device=resolve_device(device), seed=seed)
+    place_of_work = resolve_device(device)
+    loaded = load(model, arch=arch, card=card, labels=labels, device=place_of_work, seed=seed, trusted=trust_model)
     for _ in read_samples(pictures, loaded) if pictures else ():
         pass  # a damaged picture is told before anything is computed
     if place is not None:
@@ -152,6 +157,7 @@ def _command(given: dict[str, Any], pictures: list[Any]) -> str:
     words = []
     for name in ("layer", "target", "arch", "card", "labels"):
         words += [f"--{name}", str(given[name])] if given[name] is not None else []
+    words += ["--trust-model"] if given["trust_model"] else []
     words += ["--device", given["device"], "--seed", str(given["seed"])]
     names = [given["model"], *(given["images"] if pictures else [])]
     ordered = [*words, "--", *names] if any(name.startswith("-") for name in names) else [*names, *words]
