@@ -52,6 +52,31 @@ def writing(
     _check_free(folder, overwrite)
     new_parents = [parent for parent in folder.parents if not parent.exists()]
     partial = folder.with_name(f"{folder.name}.partial")
+    _begin(folder, partial, overwrite=overwrite, resume=resume, checkpoint=checkpoint)
+    unfinished = partial / checkpoint if checkpoint else None
+    keep = False
+    try:
+        try:
+            yield partial
+        except BaseException as error:
+            begun = bool(unfinished and unfinished.is_dir() and any(unfinished.iterdir()))
+            keep = resume if isinstance(error, UsageError | RefusedFileError) else begun
+            raise
+        if unfinished:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        _replace(folder, partial)
+    except OSError as error:
+        raise XaiError(f"output folder {folder} cannot be written: {error.strerror or error}") from error
+    finally:
+        if not keep:
+            shutil.rmtree(partial, ignore_errors=True)
+        for parent in new_parents:
+            with suppress(OSError):  # it holds something, so it stays
+                parent.rmdir()
+
+
+def _begin(folder: Path, partial: Path, *, overwrite: bool, resume: bool, checkpoint: str | None) -> None:
+    """Make the folder that is written to, or take the one that a killed run left."""
     try:
         if overwrite and partial.exists():
             _check_free(partial, overwrite=True)
@@ -68,28 +93,6 @@ def writing(
         raise UsageError(
             f"output folder {folder} cannot be written: {error.strerror}; choose another with -o"
         ) from error
-    unfinished = partial / checkpoint if checkpoint else None
-    keep = False
-    try:
-        try:
-            yield partial
-        except (UsageError, RefusedFileError):
-            keep = resume
-            raise
-        except BaseException:
-            keep = bool(unfinished and unfinished.is_dir() and any(unfinished.iterdir()))
-            raise
-        if unfinished:
-            shutil.rmtree(unfinished, ignore_errors=True)
-        _replace(folder, partial)
-    except OSError as error:
-        raise XaiError(f"output folder {folder} cannot be written: {error.strerror or error}") from error
-    finally:
-        if not keep:
-            shutil.rmtree(partial, ignore_errors=True)
-        for parent in new_parents:
-            with suppress(OSError):  # it holds something, so it stays
-                parent.rmdir()
 
 
 def _replace(folder: Path, fresh: Path) -> None:
