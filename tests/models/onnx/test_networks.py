@@ -243,6 +243,18 @@ def test_rows_may_come_as_pictures(tmp_path: Path) -> None:
         load(path)
 
 
+@pytest.mark.parametrize("shape", [[3, 20, 16], [3, 8, 40], [960], [16, 20, 3], [1, 16, 60]])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_card_with_as_many_numbers_in_another_shape_is_refused(tmp_path: Path, shape: list[int], known: bool) -> None:
+    pooled = helper.make_node("GlobalMaxPool" if known else "Hardmax", ["x"], ["a"])
+    path = saved([pooled, helper.make_node("Flatten", ["a"], ["y"])], tmp_path / "net.onnx", ["n", 3, 16, 20])
+    (tmp_path / "net.yaml").write_text(f"input: {{shape: {shape}}}\n")
+    with pytest.raises(RefusedFileError) as refused:
+        load(path)
+    assert f"{tmp_path / 'net.yaml'}: input.shape {shape}" in str(refused.value)
+    assert "'x' has the shape (3, 16, 20)" in str(refused.value)
+
+
 def test_bytes_as_input_get_whole_numbers(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT),
