@@ -15,6 +15,7 @@ from torch import nn
 from xai.errors import RefusedFileError, XaiError
 from xai.models.card import Card
 from xai.models.export import InputUnits, UnfitError, evaluating, trace
+from xai.models.formats.base import Reading
 from xai.models.graph import Graph
 from xai.models.meaning import last_function, meaning, probe
 from xai.models.model import Model
@@ -46,6 +47,7 @@ class Found:
         identity: what determines the network, weights included; "" if nothing short of it does.
         card_file: the card beside it, "" without one.
         places: who declared each field, in words that an error begins with: "card model.yaml: input.shape".
+        readings: of the input's three axes, the likeliest first; see `Contents`.
         guessed: fields that stand on an assumption, and which.
     """
 
@@ -61,6 +63,7 @@ class Found:
     identity: str = ""
     card_file: str = ""
     places: dict[str, str] = field(default_factory=dict)
+    readings: tuple[Reading, ...] = ()
     guessed: dict[str, str] = field(default_factory=dict)
 
     def place(self, name: str) -> str:
