@@ -20,12 +20,12 @@ from xai.models.graph import Graph
 from xai.models.meaning import last_function, meaning, probe
 from xai.models.model import Model
 from xai.models.opaque import Opaque
+from xai.models.trial import INPUTS, tried
 from xai.text import storable
 
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 2 * 2**30  # of the values that live at once for one input
-MIXING = 1e-2  # share of the outputs; half precision rounds by less, whatever the batch
 AGREEMENT = 1e-4  # of a graph with its reference, as a share of the largest output
 
 
@@ -86,8 +86,12 @@ def assemble(found: Found, card: Card, device: torch.device) -> Model:
         elif found.reference is not None and found.reference.batch is not None:
             fixed = f"the file's batch is fixed at {found.reference.batch}"
             found.assumed.append(f"{fixed}: the graph was freed of it, and compared with {name}")
-    if reason := _dependence(forward, card, device):
-        graph, forward, no_graph = None, _one_by_one(forward), f"{reason}; it runs input by input"
+    trial = tried(forward, _random_inputs(card, INPUTS).to(device), torch.finfo(network.dtype).eps)
+    if trial.drawn:
+        found.assumed.append(_drawing(trial.drawn))
+    if trial.mixing:
+        before = f"{no_graph}; " if no_graph else ""
+        graph, forward, no_graph = None, _one_by_one(forward), f"{before}{trial.mixing}; it runs input by input"
     with torch.no_grad(), torch.random.fork_rng():
         outputs = _outputs(forward, torch.full((1, *card.input.shape), 0.5, device=device), found.place("input.shape"))
         means, assumed = meaning(probe(forward, card, device), card, last_function(graph), found.place("output"))
@@ -163,37 +167,20 @@ def _check_memory(graph: Graph | None, source: str) -> None:
         )
 
 
-def _random_inputs(card: Card) -> torch.Tensor:
-    """Return three random inputs within the card's span, the same each time."""
+def _random_inputs(card: Card, count: int = 3) -> torch.Tensor:
+    """Return random inputs within the card's span, the same each time."""
     assert card.input is not None
     low, high = card.input.span
-    return low + (high - low) * torch.rand((3, *card.input.shape), generator=torch.Generator().manual_seed(0))
+    return low + (high - low) * torch.rand((count, *card.input.shape), generator=torch.Generator().manual_seed(0))
 
 
-def _dependence(forward: Callable[[torch.Tensor], torch.Tensor], card: Card, device: torch.device) -> str:
-    """Say if an input's outputs depend on the others in its batch, "" if they do not."""
-    x = _random_inputs(card).to(device)
-    with torch.no_grad(), torch.random.fork_rng():
-        try:
-            alone, again = (torch.cat([_seeded(forward, row[None], seed) for row in x]) for seed in (0, 1))
-        except Exception:  # what is wrong with a single input is told where its outputs are looked at
-            return ""
-        try:
-            together = _seeded(forward, x, 0)
-        except Exception as error:
-            return f"it does not take a batch of {len(x)} ({' '.join(str(error).split())[:150]})"
-    if not alone.numel():
-        return ""
-    if together.shape != alone.shape:
-        return f"for {len(x)} inputs it returns {tuple(together.shape)}; one by one {tuple(alone.shape)}"
-    steady = torch.equal(alone, again)  # what is drawn at random differs anyway
-    worst = float((together - alone).abs().max() / alone.abs().max().clamp(min=1e-4))  # less is rounding
-    return f"an input's outputs depend on the others in its batch (by {worst:.2g})" if steady and worst > MIXING else ""
-
-
-def _seeded(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, seed: int) -> torch.Tensor:
-    torch.manual_seed(seed)
-    return forward(x)
+def _drawing(apart: float) -> str:
+    """Say that a network draws random numbers, and what to do."""
+    return (
+        f"outputs are drawn at random: one input gives others each time, by {apart:.2g}. Dropout that does not end "
+        "with training does that (write F.dropout(x, training=self.training)), as does a file exported in training "
+        "mode (call net.eval() before the export)"
+    )
 
 
 def _one_by_one(forward: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
