@@ -20,13 +20,15 @@ from xai.models.graph import Graph
 from xai.models.meaning import last_function, meaning, probe
 from xai.models.model import Model
 from xai.models.opaque import Opaque
-from xai.models.trial import INPUTS, tried
+from xai.models.program import Program
+from xai.models.trial import INPUTS, Forward, seeded, tried
 from xai.text import storable
 
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 2 * 2**30  # of the values that live at once for one input
 AGREEMENT = 1e-4  # of a graph with its reference, as a share of the largest output
+ITSELF = "the module itself"
 
 
 @dataclass
@@ -79,8 +81,8 @@ def assemble(found: Found, card: Card, device: torch.device) -> Model:
     graph, forward, no_graph = _program(network, device, found.identity)
     _check_memory(graph, found.source)
     reference, name = _reference(found, network)
-    if reference is not None:
-        reason = no_graph or _disagreement(forward, reference, name, card, device)
+    if reference is not None and (graph is not None or name != ITSELF):
+        reason = no_graph or _disagreement(forward, reference, name, _random_inputs(card), device, network.dtype)
         if reason:
             graph, forward, no_graph = None, reference, f"{reason}; it runs in {name}"
         elif found.reference is not None and found.reference.batch is not None:
@@ -152,10 +154,12 @@ def _calling(network: InputUnits) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def _reference(found: Found, network: InputUnits) -> tuple[Callable[[torch.Tensor], torch.Tensor] | None, str]:
-    """Return another way to run what was found, and its name; a script's graph is a conversion, so it is compared."""
+    """Return another way to run what was found, and its name; a graph is a conversion, so it is compared."""
     if found.reference is not None:
         return _calling(InputUnits(found.reference, network.spec)), found.reference.reason
-    return (_calling(network), "TorchScript") if isinstance(found.network, torch.jit.ScriptModule) else (None, "")
+    if isinstance(found.network, Opaque | Program):  # what has no graph, or is one
+        return None, ""
+    return _calling(network), "TorchScript" if isinstance(found.network, torch.jit.ScriptModule) else ITSELF
 
 
 def _check_memory(graph: Graph | None, source: str) -> None:
@@ -188,29 +192,44 @@ def _one_by_one(forward: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[to
 
 
 def _disagreement(
-    forward: Callable[[torch.Tensor], torch.Tensor],
-    reference: Callable[[torch.Tensor], torch.Tensor],
+    forward: Forward,
+    reference: Forward,
     name: str,
-    card: Card,
+    x: torch.Tensor,
     device: torch.device,
+    dtype: torch.dtype,
 ) -> str:
-    """Say where a graph and its reference differ on a batch of random inputs, "" if they do not."""
-    x = _random_inputs(card)
-    with torch.no_grad():
-        try:
-            wanted = reference(x)
-        except Exception as error:
-            raise RefusedFileError(f"{name} does not run the file: {' '.join(str(error).split())[:300]}") from error
-        try:
-            found = forward(x.to(device)).cpu()
-        except Exception as error:
-            return f"its graph does not run for a batch of {len(x)}: {' '.join(str(error).split())[:200]}"
+    """Say where a graph and its reference differ on random inputs, one alone and several, "" if they do not."""
+    reasons = (_differing(forward, reference, name, batch, device, tolerance(dtype)) for batch in (x[:1], x))
+    with torch.no_grad(), torch.random.fork_rng():
+        return next(filter(None, reasons), "")
+
+
+def _differing(
+    forward: Forward, reference: Forward, name: str, x: torch.Tensor, device: torch.device, allowed: float
+) -> str:
+    try:
+        wanted = seeded(reference, x)
+    except Exception as error:
+        if name == ITSELF:  # it does not take that batch, and is compared on the other
+            return ""
+        raise RefusedFileError(f"{name} does not run the file: {' '.join(str(error).split())[:300]}") from error
+    try:
+        found = seeded(forward, x.to(device)).cpu()
+    except Exception as error:
+        return f"its graph does not run for a batch of {len(x)}: {' '.join(str(error).split())[:200]}"
     if not wanted.numel():
         return ""  # that there are no outputs is told where they are looked at
     if found.shape != wanted.shape:
         return f"its graph gives a tensor of shape {tuple(found.shape)}, and {name} {tuple(wanted.shape)}"
     worst = difference(found, wanted)
-    return "" if worst <= AGREEMENT else f"its graph differs from {name} by {worst:.2g} of the largest output"
+    many = f"{len(x)} input{'s'[: len(x) > 1]}"
+    return "" if worst <= allowed else f"for {many} its graph differs from {name} by {worst:.2g} of the largest output"
+
+
+def tolerance(dtype: torch.dtype) -> float:
+    """Return by how much two runs of one network may differ that computes with such numbers, as a share."""
+    return max(AGREEMENT, 4 * torch.finfo(dtype).eps)
 
 
 def difference(found: torch.Tensor, wanted: torch.Tensor) -> float:

@@ -155,6 +155,20 @@ def test_mixing_is_seen_whatever_the_outputs_scale_and_offset(tmp_path: Path, sc
         assert "depends on the other inputs of the batch" in str(refused)  # noqa: PT017  # either is honest
 
 
+def test_a_live_network_that_its_graph_is_not_is_run_as_it_is() -> None:
+    class Counting(nn.Module):
+        """One input is treated in another way; torch.export does not see it."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return -x if x.shape[0] == 1 else x
+
+    model = load(Counting(), shape=(4,))
+    assert model.graph is None
+    assert "for 1 input its graph differs from the module itself by 2 of the largest output" in model.no_graph
+    x = torch.rand(1, 4)
+    assert torch.equal(model(x), -x)
+
+
 def test_rounding_is_not_taken_for_mixing() -> None:
     class Rounding(nn.Module):
         """All that is left of its outputs is rounding."""
