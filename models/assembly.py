@@ -15,17 +15,20 @@ from torch import nn
 from xai.errors import RefusedFileError, XaiError
 from xai.models.card import Card
 from xai.models.export import InputUnits, UnfitError, evaluating, trace
+from xai.models.formats.base import Reading
 from xai.models.graph import Graph
 from xai.models.meaning import last_function, meaning, probe
 from xai.models.model import Model
 from xai.models.opaque import Opaque
+from xai.models.program import Program
+from xai.models.trial import INPUTS, Forward, seeded, tried
 from xai.text import storable
 
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 2 * 2**30  # of the values that live at once for one input
-MIXING = 1e-2  # share of the outputs; half precision rounds by less, whatever the batch
 AGREEMENT = 1e-4  # of a graph with its reference, as a share of the largest output
+ITSELF = "the module itself"
 
 
 @dataclass
@@ -46,6 +49,7 @@ class Found:
         identity: what determines the network, weights included; "" if nothing short of it does.
         card_file: the card beside it, "" without one.
         places: who declared each field, in words that an error begins with: "card model.yaml: input.shape".
+        readings: of the input's three axes, the likeliest first; see `Contents`.
         guessed: fields that stand on an assumption, and which.
     """
 
@@ -61,6 +65,7 @@ class Found:
     identity: str = ""
     card_file: str = ""
     places: dict[str, str] = field(default_factory=dict)
+    readings: tuple[Reading, ...] = ()
     guessed: dict[str, str] = field(default_factory=dict)
 
     def place(self, name: str) -> str:
@@ -76,15 +81,19 @@ def assemble(found: Found, card: Card, device: torch.device) -> Model:
     graph, forward, no_graph = _program(network, device, found.identity)
     _check_memory(graph, found.source)
     reference, name = _reference(found, network)
-    if reference is not None:
-        reason = no_graph or _disagreement(forward, reference, name, card, device)
+    if reference is not None and (graph is not None or name != ITSELF):
+        reason = no_graph or _disagreement(forward, reference, name, _random_inputs(card), device, network.dtype)
         if reason:
             graph, forward, no_graph = None, reference, f"{reason}; it runs in {name}"
         elif found.reference is not None and found.reference.batch is not None:
             fixed = f"the file's batch is fixed at {found.reference.batch}"
             found.assumed.append(f"{fixed}: the graph was freed of it, and compared with {name}")
-    if reason := _dependence(forward, card, device):
-        graph, forward, no_graph = None, _one_by_one(forward), f"{reason}; it runs input by input"
+    trial = tried(forward, _random_inputs(card, INPUTS).to(device), torch.finfo(network.dtype).eps)
+    if trial.drawn:
+        found.assumed.append(_drawing(trial.drawn))
+    if trial.mixing:
+        before = f"{no_graph}; " if no_graph else ""
+        graph, forward, no_graph = None, _one_by_one(forward), f"{before}{trial.mixing}; it runs input by input"
     with torch.no_grad(), torch.random.fork_rng():
         outputs = _outputs(forward, torch.full((1, *card.input.shape), 0.5, device=device), found.place("input.shape"))
         means, assumed = meaning(probe(forward, card, device), card, last_function(graph), found.place("output"))
@@ -145,10 +154,12 @@ def _calling(network: InputUnits) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def _reference(found: Found, network: InputUnits) -> tuple[Callable[[torch.Tensor], torch.Tensor] | None, str]:
-    """Return another way to run what was found, and its name; a script's graph is a conversion, so it is compared."""
+    """Return another way to run what was found, and its name; a graph is a conversion, so it is compared."""
     if found.reference is not None:
         return _calling(InputUnits(found.reference, network.spec)), found.reference.reason
-    return (_calling(network), "TorchScript") if isinstance(found.network, torch.jit.ScriptModule) else (None, "")
+    if isinstance(found.network, Opaque | Program):  # what has no graph, or is one
+        return None, ""
+    return _calling(network), "TorchScript" if isinstance(found.network, torch.jit.ScriptModule) else ITSELF
 
 
 def _check_memory(graph: Graph | None, source: str) -> None:
@@ -160,41 +171,20 @@ def _check_memory(graph: Graph | None, source: str) -> None:
         )
 
 
-def _random_inputs(card: Card) -> torch.Tensor:
-    """Return three random inputs within the card's span, the same each time."""
+def _random_inputs(card: Card, count: int = 3) -> torch.Tensor:
+    """Return random inputs within the card's span, the same each time."""
     assert card.input is not None
     low, high = card.input.span
-    return low + (high - low) * torch.rand((3, *card.input.shape), generator=torch.Generator().manual_seed(0))
+    return low + (high - low) * torch.rand((count, *card.input.shape), generator=torch.Generator().manual_seed(0))
 
 
-def _dependence(forward: Callable[[torch.Tensor], torch.Tensor], card: Card, device: torch.device) -> str:
-    """Say if an input's outputs depend on the others in its batch, "" if they do not."""
-    x = _random_inputs(card).to(device)
-    with torch.no_grad(), torch.random.fork_rng():
-        try:
-            alone, again = (torch.cat([_seeded(forward, row[None], seed) for row in x]) for seed in (0, 1))
-        except XaiError:  # it takes too long, or too much memory
-            raise
-        except Exception:  # what is wrong with a single input is told where its outputs are looked at
-            return ""
-        try:
-            together = _seeded(forward, x, 0)
-        except XaiError:
-            raise
-        except Exception as error:
-            return f"it does not take a batch of {len(x)} ({' '.join(str(error).split())[:150]})"
-    if not alone.numel():
-        return ""
-    if together.shape != alone.shape:
-        return f"for {len(x)} inputs it returns {tuple(together.shape)}; one by one {tuple(alone.shape)}"
-    steady = torch.equal(alone, again)  # what is drawn at random differs anyway
-    worst = float((together - alone).abs().max() / alone.abs().max().clamp(min=1e-4))  # less is rounding
-    return f"an input's outputs depend on the others in its batch (by {worst:.2g})" if steady and worst > MIXING else ""
-
-
-def _seeded(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, seed: int) -> torch.Tensor:
-    torch.manual_seed(seed)
-    return forward(x)
+def _drawing(apart: float) -> str:
+    """Say that a network draws random numbers, and what to do."""
+    return (
+        f"outputs are drawn at random: one input gives others each time, by {apart:.2g}. Dropout that does not end "
+        "with training does that (write F.dropout(x, training=self.training)), as does a file exported in training "
+        "mode (call net.eval() before the export)"
+    )
 
 
 def _one_by_one(forward: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -202,31 +192,46 @@ def _one_by_one(forward: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[to
 
 
 def _disagreement(
-    forward: Callable[[torch.Tensor], torch.Tensor],
-    reference: Callable[[torch.Tensor], torch.Tensor],
+    forward: Forward,
+    reference: Forward,
     name: str,
-    card: Card,
+    x: torch.Tensor,
     device: torch.device,
+    dtype: torch.dtype,
 ) -> str:
-    """Say where a graph and its reference differ on a batch of random inputs, "" if they do not."""
-    x = _random_inputs(card)
-    with torch.no_grad():
-        try:
-            wanted = reference(x)
-        except XaiError:
-            raise
-        except Exception as error:
-            raise RefusedFileError(f"{name} does not run the file: {' '.join(str(error).split())[:300]}") from error
-        try:
-            found = forward(x.to(device)).cpu()
-        except Exception as error:
-            return f"its graph does not run for a batch of {len(x)}: {' '.join(str(error).split())[:200]}"
+    """Say where a graph and its reference differ on random inputs, one alone and several, "" if they do not."""
+    reasons = (_differing(forward, reference, name, batch, device, tolerance(dtype)) for batch in (x[:1], x))
+    with torch.no_grad(), torch.random.fork_rng():
+        return next(filter(None, reasons), "")
+
+
+def _differing(
+    forward: Forward, reference: Forward, name: str, x: torch.Tensor, device: torch.device, allowed: float
+) -> str:
+    try:
+        wanted = seeded(reference, x)
+    except XaiError:  # it takes too long, or too much memory
+        raise
+    except Exception as error:
+        if name == ITSELF:  # it does not take that batch, and is compared on the other
+            return ""
+        raise RefusedFileError(f"{name} does not run the file: {' '.join(str(error).split())[:300]}") from error
+    try:
+        found = seeded(forward, x.to(device)).cpu()
+    except Exception as error:
+        return f"its graph does not run for a batch of {len(x)}: {' '.join(str(error).split())[:200]}"
     if not wanted.numel():
         return ""  # that there are no outputs is told where they are looked at
     if found.shape != wanted.shape:
         return f"its graph gives a tensor of shape {tuple(found.shape)}, and {name} {tuple(wanted.shape)}"
     worst = difference(found, wanted)
-    return "" if worst <= AGREEMENT else f"its graph differs from {name} by {worst:.2g} of the largest output"
+    many = f"{len(x)} input{'s'[: len(x) > 1]}"
+    return "" if worst <= allowed else f"for {many} its graph differs from {name} by {worst:.2g} of the largest output"
+
+
+def tolerance(dtype: torch.dtype) -> float:
+    """Return by how much two runs of one network may differ that computes with such numbers, as a share."""
+    return max(AGREEMENT, 4 * torch.finfo(dtype).eps)
 
 
 def difference(found: torch.Tensor, wanted: torch.Tensor) -> float:

@@ -21,24 +21,22 @@ def multiply_adds(graph: Graph) -> dict[str, int]:
     Counted are matrix products, convolutions, attention's two products and recurrent layers, each sum of n products as
     n multiply-adds; all else - norms, activations, pooling, softmax - counts nothing.
     """
+    of_input = _of_input(graph.module.graph)
     counted = {node: _COUNTS[operator(node)](node) for node in graph.module.graph.nodes if _is_counted(node)}
-    return {
-        node.name: count // EXAMPLES if _depends_on_batch(node) else count for node, count in counted.items() if count
-    }
+    return {node.name: count // EXAMPLES if node in of_input else count for node, count in counted.items() if count}
 
 
 def _is_counted(node: fx.Node) -> bool:
     return node.op == "call_function" and operator(node) in _COUNTS
 
 
-def _depends_on_batch(node: fx.Node) -> bool:
-    """Say whether an operator's work grows with the batch; what reads parameters alone is done once."""
-    values = [value for one in (node, *node.all_input_nodes) for value in _flat(one.meta.get("val"))]
-    return any(isinstance(size, torch.SymInt) for v in values if isinstance(v, torch.Tensor) for size in v.shape)
-
-
-def _flat(value: Any) -> list[Any]:
-    return [inner for one in value for inner in _flat(one)] if isinstance(value, list | tuple) else [value]
+def _of_input(graph: fx.Graph) -> set[fx.Node]:
+    """Return what follows from the input, so that its work grows with the batch; the rest is done once."""
+    found: set[fx.Node] = set()
+    for node in graph.nodes:
+        if node.op == "placeholder" or not found.isdisjoint(node.all_input_nodes):
+            found.add(node)
+    return found
 
 
 def _argument(node: fx.Node, name: str, default: Any = None) -> Any:

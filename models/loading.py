@@ -75,13 +75,17 @@ def load(
         declared = {**_told(example, found.network, declared, own), **declared}
     if labels is not None:
         declared["classes"] = read_labels(Path(labels))
-    fields, hinted = _laid_over(found.hints, own or found.card, _as_card(declared))
     who = found.architecture.partition(":")[0] or "the file"
+    beside = f"card {card if own else found.card_file}"
+    layers = (beside, own or found.card), ("declared", _as_card(declared))
+    if found.readings:
+        _read_axes(found, _inner(*(layer for _, layer in layers)), _places(*layers))
+    fields, hinted = _laid_over(found.hints, *(layer for _, layer in layers))
+    hinted = [name for name in hinted if f"input.{name}" not in found.guessed]
     if hinted:
         found.assumed.append(f"{', '.join(hinted)} of the input: as {who} declares them for this network")
-        found.guessed = {f"input.{name}": f"as {who} declares it for this network" for name in hinted}
-    beside = f"card {card if own else found.card_file}"
-    found.places = _places((who, found.hints), (beside, own or found.card), ("declared", _as_card(declared)))
+        found.guessed |= {f"input.{name}": f"as {who} declares it for this network" for name in hinted}
+    found.places = _places((who, found.hints), *layers)
     if labels is not None:
         found.places["classes"] = f"label file {labels}"
     complete = _card(fields, found)
@@ -200,6 +204,7 @@ def _from_file(path: Path, source: str, arch: str | None, seed: int, trusted: bo
             hints={"name": storable(path.stem), **content.hints},
             assumed=list(content.assumed),
             reference=content.reference,
+            readings=content.readings,
             identity=f"{format_name} {digest}" if content.whole and not trusted else "",
         )
     if spec is None:
@@ -302,11 +307,41 @@ def _laid_over(*layers: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     merged: dict[str, Any] = {}
     for layer in layers:
         merged |= layer
-    joined: dict[str, Any] = {}
-    for part in inputs:
-        joined |= part
+    joined = _inner(*layers)
     hinted = [name for name in inputs[0] if not any(name in part for part in inputs[1:])]
     return ({**merged, "input": joined} if joined else merged), hinted
+
+
+def _inner(*layers: dict[str, Any]) -> dict[str, Any]:
+    """Return fields of the input of which later layers go first."""
+    joined: dict[str, Any] = {}
+    for layer in layers:
+        joined |= layer.get("input") or {}
+    return joined
+
+
+def _read_axes(found: Found, given: dict[str, Any], places: dict[str, str]) -> None:
+    """Choose how the three axes of a file's input are read, so that what is declared of it holds; note a guess.
+
+    Raises:
+        RefusedFileError: the declared shape names the axes in another order than the file has them.
+    """
+    likeliest = found.readings[0]
+    shape, layout = given.get("shape"), given.get("layout")
+    named = [reading for reading in found.readings if layout in (None, reading.layout)] or [likeliest]
+    chosen = next((reading for reading in named if shape is None or reading.fits(shape)), named[0])
+    if layout is None and chosen is not likeliest and not (likeliest.guess and likeliest.layout == "channels first"):
+        raise RefusedFileError(
+            f"{places['input.shape']} {list(given['shape'])}: the file has its input {likeliest.layout}, so the shape "
+            f"(channels, rows, columns) is {list(likeliest.shape)}; declare the layout, too, if it is another"
+        )
+    read: dict[str, Any] = {"layout": chosen.layout} if chosen.layout == "channels last" else {}
+    if None not in chosen.shape:
+        read["shape"] = chosen.shape
+    found.hints = {**found.hints, "input": {**found.hints.get("input", {}), **read}}
+    if chosen.guess and shape is None and layout is None:
+        found.assumed.append(chosen.guess)
+        found.guessed |= {f"input.{name}": chosen.guess for name in ("shape", "layout")}
 
 
 def _places(*layers: tuple[str, dict[str, Any]]) -> dict[str, str]:

@@ -20,6 +20,27 @@ StateDict = Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
+class Reading:
+    """A way to read the three axes of a file's input.
+
+    Args:
+        layout: "channels first" or "channels last".
+        shape: channels, rows and columns; None where the size is free.
+        guess: in words, what it is guessed from; "" if the file shows it.
+    """
+
+    layout: str
+    shape: tuple[int | None, ...]
+    guess: str = ""
+
+    def fits(self, shape: Any) -> bool:
+        """Say whether a declared shape is of these sizes."""
+        if not isinstance(shape, list | tuple) or len(shape) != len(self.shape):
+            return False
+        return all(own in (None, size) for own, size in zip(self.shape, shape, strict=True))
+
+
+@dataclass(frozen=True)
 class Contents:
     """What a file holds.
 
@@ -29,6 +50,7 @@ class Contents:
         hints: fields of a card that the file itself declares: {"input": {"shape": (3, 224, 224)}, "classes": ...}.
         assumed: what had to be assumed in reading it, in words.
         reference: another way to run the same file, which the network is compared with.
+        readings: of the input's three axes, the likeliest first, where the file does not say which are the channels.
         whole: whether the file's bytes alone determine the network: no other file, no code.
     """
 
@@ -37,6 +59,7 @@ class Contents:
     hints: dict[str, Any] = field(default_factory=dict)
     assumed: tuple[str, ...] = ()
     reference: Opaque | None = None
+    readings: tuple[Reading, ...] = ()
     whole: bool = True
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from xai.errors import RefusedFileError
 from xai.models.formats.base import Contents, Format
 from xai.models.onnx.operators.base import UnsupportedError
+from xai.models.onnx.orientation import is_picture, readings
 from xai.models.onnx.program import OnnxProgram
 from xai.models.onnx.reading import OnnxFile, read
 from xai.models.onnx.runtime import runner
@@ -18,9 +19,7 @@ from xai.models.safety import Peek
 log = logging.getLogger(__name__)
 
 _TAGS = frozenset((0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72))  # of the message's other fields
-_PICTURE = 8  # rows and columns that a picture has at least
 MAX_BATCH = 4096
-_CHANNELS = (1, 2, 3, 4)
 _WHOLE = (2, 3, 5, 6, 7)  # types of whole numbers: pixels of 0 to 255
 
 
@@ -60,9 +59,14 @@ class Onnx(Format):
             log.debug("no program", exc_info=True)
             reason = _line(error) if isinstance(error, UnsupportedError) else f"its graph does not run: {_line(error)}"
             reference.reason = f"{reason}; it runs in {reference.reason}"
-            return Contents(reference, hints=_hints(file), assumed=tuple(assumed))
+            return Contents(reference, hints=_hints(file), assumed=tuple(assumed), readings=readings(file))
         return Contents(
-            network, hints=_hints(file), assumed=tuple(assumed), reference=reference, whole=not file.external
+            network,
+            hints=_hints(file),
+            assumed=tuple(assumed),
+            reference=reference,
+            readings=readings(file),
+            whole=not file.external,
         )
 
 
@@ -77,18 +81,17 @@ def _program(file: OnnxFile, batch: int | None) -> OnnxProgram:
 
 
 def _hints(file: OnnxFile) -> dict[str, Any]:
-    """Return what the file declares: the input's shape, channels first, and the classes."""
+    """Return what the file declares: the classes, and of the input what does not depend on how its axes are read."""
     found: dict[str, Any] = {"classes": file.classes} if file.classes else {}
     shape = file.input.shape[1:] if file.input.shape else ()
     if not shape or None in shape:
         return found
-    spec: dict[str, Any] = {"shape": shape}
-    if len(shape) == 3 and shape[2] in _CHANNELS and shape[0] not in _CHANNELS:
-        spec = {"shape": (shape[2], shape[0], shape[1]), "layout": "channels last"}
-    is_picture = len(shape) == 3 and min(sorted(spec["shape"])[1:]) >= _PICTURE
-    if not is_picture:
-        return {**found, "input": {**spec, "range": None}}
-    return {**found, "input": {**spec, "range": (0.0, 255.0)} if file.input.dtype in _WHOLE else spec}
+    if not any(is_picture(reading.shape) for reading in readings(file)[:1]):
+        return {**found, "input": {"shape": shape, "range": None}}
+    return {
+        **found,
+        "input": {"shape": shape, "range": (0.0, 255.0)} if file.input.dtype in _WHOLE else {"shape": shape},
+    }
 
 
 def _unreadable(path: Path, error: Exception, other: str) -> RefusedFileError:

@@ -102,7 +102,7 @@ class OnnxProgram(nn.Module):
         super().__init__()
         self.shape = None if file.input.shape is None else file.input.shape[1:]
         self.dtype = DTYPES.get(file.input.dtype, torch.float32)
-        self._in, self._out = file.input.name, file.output.name
+        self._port, self._in, self._out = file.input, file.input.name, file.output.name
         needed = _needed(file)
         nodes = [_node(message, file) for message in needed]
         self.constants = dict(file.constants)
@@ -149,12 +149,10 @@ class OnnxProgram(nn.Module):
     def _shaped(self, x: torch.Tensor) -> torch.Tensor:
         """Return the input in the file's own shape and precision; rows of a flat input may come as a picture."""
         x = x.to(self._floating())
-        if self.shape is None or _fits(tuple(x.shape[1:]), self.shape):
-            return x
-        known = [size for size in self.shape if size != 1]
-        if len(known) == 1 and known[0] == x[0].numel():
-            return x.reshape(x.shape[0], *(size or 1 for size in self.shape))
-        raise UnsupportedError(f"the file's input {self._in!r} has the shape {self.shape}")
+        sizes = self._port.sizes_for(tuple(x.shape[1:]))
+        if sizes is None:
+            raise UnsupportedError(self._port.refusal)
+        return x if sizes == tuple(x.shape[1:]) else x.reshape(x.shape[0], *sizes)
 
     def _run(self, x: torch.Tensor, compute: Callable[[Step, list[Value]], Any]) -> torch.Tensor:
         values: dict[str, Value] = {self._in: x}
@@ -363,10 +361,6 @@ def _marker(carriers: fx.Graph, node: Node, stack: Stack) -> fx.Node:
     marker = carriers.placeholder(re.sub(r"\W", "_", node.name) or "node")
     marker.meta["nn_module_stack"] = stack
     return marker
-
-
-def _fits(shape: tuple[Any, ...], declared: tuple[int | None, ...]) -> bool:
-    return len(shape) == len(declared) and all(b is None or a == b for a, b in zip(shape, declared, strict=True))
 
 
 @contextmanager

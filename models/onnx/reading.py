@@ -35,6 +35,21 @@ class Port:
     dtype: int
     shape: tuple[int | None, ...] | None
 
+    def sizes_for(self, given: tuple[int, ...]) -> tuple[int, ...] | None:
+        """Return the sizes in which one input of a shape goes in: its own, or a flat row's; None if it does not fit."""
+        if self.shape is None:
+            return given
+        own = self.shape[1:]
+        if len(own) == len(given) and all(size in (None, other) for size, other in zip(own, given, strict=True)):
+            return given
+        known = [size for size in own if size != 1]
+        return tuple(size or 1 for size in own) if known == [math.prod(given)] else None
+
+    @property
+    def refusal(self) -> str:
+        """What is said of an input that does not fit."""
+        return f"the file's input {self.name!r} has the shape {self.shape[1:] if self.shape else ()}"
+
 
 @dataclass(frozen=True)
 class OnnxFile:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import math
 import subprocess
 import sys
 import threading
@@ -56,16 +55,13 @@ def runner(file: OnnxFile) -> Callable[[torch.Tensor], torch.Tensor]:
         raise RefusedFileError(f"model {file.path}: its input is of data type {file.input.dtype}; expected numbers")
     dtype = _NUMBERS[file.input.dtype]
     process = _Process(file)
-    name = file.input.name
-    sizes = file.input.shape[1:] if file.input.shape else (None,)
-    shape = None if None in sizes else tuple(size or 1 for size in sizes)
 
     def run(x: torch.Tensor) -> torch.Tensor:
         values = x.detach().cpu().numpy()
-        if shape is not None:
-            if math.prod(x.shape[1:]) != math.prod(shape):
-                raise ValueError(f"the file's input {name!r} has the shape {shape}")
-            values = values.reshape(len(values), *shape)
+        sizes = file.input.sizes_for(values.shape[1:])
+        if sizes is None:
+            raise ValueError(file.input.refusal)
+        values = values.reshape(len(values), *sizes)
         if np.issubdtype(dtype, np.integer):
             values = np.rint(values)
         return torch.from_numpy(process.scores(np.ascontiguousarray(values.astype(dtype))))

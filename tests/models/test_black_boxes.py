@@ -131,9 +131,73 @@ def test_what_mixes_its_batch_runs_input_by_input_and_says_so(make: Callable[[],
     torch.testing.assert_close(model(x), torch.cat([model(row[None]) for row in x]))
 
 
+class Centred(nn.Module):
+    """Its outputs are small, or have an offset, and depend on the others in the batch."""
+
+    def __init__(self, scale: float, offset: float) -> None:
+        super().__init__()
+        self.head = seeded(lambda: nn.Linear(4, 3))
+        self.scale, self.offset = scale, offset
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.head(x)
+        return (y - 0.5 * y.mean(0)) * self.scale + self.offset
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1e-3, 0.0), (1e-6, 0.0), (1e-12, 0.0), (1.0, 300.0), (0.01, 300.0)])
+def test_mixing_is_seen_whatever_the_outputs_scale_and_offset(tmp_path: Path, scale: float, offset: float) -> None:
+    network, example = Centred(scale, offset), torch.rand(4, 4)
+    torch.export.save(torch.export.export(network, (example,)), tmp_path / "fixed.pt2")
+    model = load(network, shape=(4,))
+    assert "depend on the others in its batch" in model.no_graph
+    try:
+        file = load(tmp_path / "fixed.pt2")
+        assert "depend on the others in its batch" in file.no_graph
+    except RefusedFileError as refused:
+        assert "depends on the other inputs of the batch" in str(refused)  # noqa: PT017  # either is honest
+
+
+def test_a_live_network_that_its_graph_is_not_is_run_as_it_is() -> None:
+    class Counting(nn.Module):
+        """One input is treated in another way; torch.export does not see it."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return -x if x.shape[0] == 1 else x
+
+    model = load(Counting(), shape=(4,))
+    assert model.graph is None
+    assert "for 1 input its graph differs from the module itself by 2 of the largest output" in model.no_graph
+    x = torch.rand(1, 4)
+    assert torch.equal(model(x), -x)
+
+
+def test_rounding_is_not_taken_for_mixing() -> None:
+    class Rounding(nn.Module):
+        """All that is left of its outputs is rounding."""
+
+        def __init__(self, dtype: torch.dtype) -> None:
+            super().__init__()
+            self.inner = seeded(Small).to(dtype)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.inner(x)
+            return (y + 1000) - y - 1000
+
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        assert load(Rounding(dtype), shape=(3, 16, 16)).graph is not None
+        assert load(seeded(Small).to(dtype), shape=(3, 16, 16)).graph is not None
+
+
+def test_outputs_that_depend_on_the_batchs_size_are_run_input_by_input() -> None:
+    model = load(lambda x: x.flatten(1)[:, :4] / len(x), shape=(3, 8, 8))
+    assert "depend on how many others are in its batch" in model.no_graph
+
+
 def test_random_outputs_are_not_taken_for_mixing() -> None:
     model = load(lambda x: x.flatten(1)[:, :4] + torch.rand(len(x), 4), shape=(3, 8, 8))
     assert "batch" not in model.no_graph
+    (said,) = [line for line in model.assumed if "drawn at random" in line]
+    assert "net.eval()" in said
 
 
 def test_a_network_that_torchao_quantised_opens() -> None:

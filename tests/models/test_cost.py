@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.networks import Small, seeded
 from xai.api import load
+from xai.models import cache
 from xai.models.cost import multiply_adds
 from xai.models.torchvision_import import torchvision_models
 
@@ -89,6 +91,16 @@ def test_multiply_adds_are_half_of_what_torchs_counter_counts(
         network(torch.rand(1, *shape))
     model = load(network, shape=shape)
     assert 2 * sum(multiply_adds(model.graph).values()) == counter.get_total_flops()
+
+
+def test_a_graph_out_of_the_cache_costs_what_it_cost_when_it_was_traced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(cache.FOLDER, str(tmp_path / "cache"))
+    torch.jit.save(torch.jit.script(seeded(Small)), tmp_path / "net.pt")
+    first, second = (multiply_adds(load(tmp_path / "net.pt", shape=(3, 16, 16)).graph) for _ in range(2))
+    assert list((tmp_path / "cache").iterdir())
+    assert second == first
 
 
 def test_each_use_of_a_layer_counts() -> None:

@@ -231,6 +231,59 @@ def test_channels_last_is_seen_and_said(tmp_path: Path) -> None:
     assert explain(model, x[0], methods="gradcam", measures="none")["gradcam"].map.shape == (10, 12)
 
 
+def convolved(path: Path, sizes: list[int | str | None], how: str) -> Path:
+    """Write a network of pictures of 8 channels: channels last, channels first, or with nothing that shows which."""
+    weight = numpy_helper.from_array(np.random.default_rng(0).normal(size=(4, 8, 3, 3)).astype(np.float32), "w")
+    turned = [
+        helper.make_node("Mul", ["x", "two"], ["x2"]),
+        helper.make_node("Transpose", ["x2"], ["t"], perm=[0, 3, 1, 2]),
+    ]
+    conv = [helper.make_node("Conv", ["t" if how == "last" else "x", "w"], ["a"])]
+    before = {"last": [*turned, *conv], "first": conv, "": [helper.make_node("Softplus", ["x"], ["a"])]}[how]
+    after = [
+        helper.make_node("GlobalMaxPool" if how else "Relu", ["a"], ["b"]),
+        helper.make_node("Flatten", ["b"], ["y"]),
+    ]
+    return saved([*before, *after], path, sizes, [weight, numpy_helper.from_array(np.float32(2), "two")])
+
+
+def test_channels_are_where_the_graph_has_them(tmp_path: Path) -> None:
+    for how, sizes in (("last", ["n", 16, 20, 8]), ("first", ["n", 8, 16, 20])):
+        path = convolved(tmp_path / f"{how}.onnx", sizes, how)
+        for declared in ({}, {"shape": (8, 16, 20)}, {"layout": f"channels {how}"}):
+            model = load(path, **declared)
+            assert (model.input.shape, model.input.layout) == ((8, 16, 20), f"channels {how}")
+            assert "guess" not in " ".join(model.assumed)
+        contradicting = {"shape": (16, 20, 8)} if how == "last" else {"shape": (20, 8, 16)}
+        with pytest.raises(RefusedFileError, match=r"declared: input.shape .* is \[8, 16, 20\]; declare the layout"):
+            load(path, **contradicting)
+    free = load(convolved(tmp_path / "free.onnx", ["n", None, None, 8], "last"), shape=(8, 12, 14))
+    assert free.input.layout == "channels last"
+    assert free.graph is not None
+
+
+def test_a_guess_of_where_the_channels_are_is_said_and_can_be_overruled(tmp_path: Path) -> None:
+    for sizes, guess in (((16, 20, 8), "first"), ((16, 20, 3), "last")):
+        path = convolved(tmp_path / "net.onnx", ["n", *sizes], "")
+        shapes = {"first": sizes, "last": (sizes[2], *sizes[:2])}
+        model = load(path)
+        assert (model.input.shape, model.input.layout) == (shapes[guess], f"channels {guess}")
+        (said,) = [line for line in model.assumed if "a guess by its sizes" in line]
+        assert model.guessed["input.layout"] == said
+        assert not any("as the file declares" in line for line in model.assumed)
+        for other, shape in shapes.items():
+            for declared in ({"layout": f"channels {other}"}, {"layout": f"channels {other}", "shape": shape}):
+                model = load(path, **declared)
+                assert (model.input.shape, model.input.layout) == (shape, f"channels {other}")
+                x = torch.rand(2, *shape)
+                wanted = nn.functional.softplus(x if other == "first" else x.permute(0, 2, 3, 1)).flatten(1)
+                torch.testing.assert_close(model(x), wanted)
+                assert "guess" not in " ".join(model.assumed)
+    assert (
+        load(convolved(tmp_path / "net.onnx", ["n", 16, 20, 8], ""), shape=(8, 16, 20)).input.layout == "channels last"
+    )
+
+
 def test_rows_may_come_as_pictures(tmp_path: Path) -> None:
     weight = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
     nodes = [helper.make_node("Gemm", ["x", "w"], ["y"], name="head")]
@@ -242,6 +295,18 @@ def test_rows_may_come_as_pictures(tmp_path: Path) -> None:
     (tmp_path / "net.yaml").write_text("input: {shape: [1, 8, 9]}\n")
     with pytest.raises(RefusedFileError, match=r"\(64,\)"):
         load(path)
+
+
+@pytest.mark.parametrize("shape", [[3, 20, 16], [3, 8, 40], [960], [16, 20, 3], [1, 16, 60]])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_card_with_as_many_numbers_in_another_shape_is_refused(tmp_path: Path, shape: list[int], known: bool) -> None:
+    pooled = helper.make_node("GlobalMaxPool" if known else "Hardmax", ["x"], ["a"])
+    path = saved([pooled, helper.make_node("Flatten", ["a"], ["y"])], tmp_path / "net.onnx", ["n", 3, 16, 20])
+    (tmp_path / "net.yaml").write_text(f"input: {{shape: {shape}}}\n")
+    with pytest.raises(RefusedFileError) as refused:
+        load(path)
+    assert f"{tmp_path / 'net.yaml'}: input.shape {shape}" in str(refused.value)
+    assert "'x' has the shape (3, 16, 20)" in str(refused.value)
 
 
 def test_bytes_as_input_get_whole_numbers(tmp_path: Path) -> None:
