@@ -96,7 +96,8 @@ def assemble(found: Found, card: Card, device: torch.device) -> Model:
         graph, forward, no_graph = None, _one_by_one(forward), f"{before}{trial.mixing}; it runs input by input"
     with torch.no_grad(), torch.random.fork_rng():
         outputs = _outputs(forward, torch.full((1, *card.input.shape), 0.5, device=device), found.place("input.shape"))
-        means, assumed = meaning(probe(forward, card, device), card, last_function(graph), found.place("output"))
+        last = found.network.last if isinstance(found.network, Opaque) else last_function(graph)
+        means, assumed = meaning(probe(forward, card, device), card, last, found.place("output"))
     classes, notes = _classes(card.classes, outputs, found.place("classes"))
     return Model(
         card=card.model_copy(update={"classes": classes, "output": means}),

@@ -14,6 +14,7 @@ from xai.models.layout import operator
 
 Meaning = Literal["logits", "probabilities", "values"]
 PROBES = 4
+PROBABILITY = "predict_proba"  # what outputs come from that are probabilities, of one class among all or of each
 _CLOSE = 1e-3
 _CARRIERS = frozenset(("view", "reshape", "flatten", "squeeze", "unsqueeze", "clone", "contiguous", "_to_copy"))
 
@@ -75,6 +76,8 @@ def _evidence(outputs: torch.Tensor, last: str) -> tuple[Meaning, str]:
         return ("probabilities", "a sigmoid gives it") if one else ("values", "a sigmoid gives each: yes or no")
     if outputs.shape[1] > 1 and _may_be_shares(outputs):
         return "probabilities", "they sum to one"
+    if last == PROBABILITY:
+        return "values", "predict_proba gives each: yes or no"
     return "logits", ""
 
 

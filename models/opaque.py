@@ -19,10 +19,14 @@ class Opaque(nn.Module):
         function: (batch, ...) float32 on the CPU -> (batch, outputs).
         reason: why there is no graph, in words.
         batch: the only batch size that the function takes; None if it takes any.
+        last: what the outputs come from, as of an operator; "" if that is not known.
     """
 
-    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor], reason: str, batch: int | None = None) -> None:
+    def __init__(
+        self, function: Callable[[torch.Tensor], torch.Tensor], reason: str, batch: int | None = None, last: str = ""
+    ) -> None:
         super().__init__()
+        self.last = last
         self.function = function
         self.reason = reason
         self.batch = batch
@@ -51,7 +55,8 @@ def opaque(source: object) -> Opaque:
     predict = getattr(source, "predict_proba", None)
     name = type(source).__name__
     if callable(predict):
-        return Opaque(lambda x: _shares(predict(x.flatten(1).numpy()), name), f"{name} has predict_proba and no graph")
+        reason = f"{name} has predict_proba and no graph"
+        return Opaque(lambda x: _shares(predict(x.flatten(1).numpy()), name), reason, last="predict_proba")
     if callable(source):
         return Opaque(lambda x: _tensor(source(x)), "it is a function, of which only the outputs are seen")
     raise UsageError(

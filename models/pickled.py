@@ -18,6 +18,7 @@ from xai.models.torchvision_import import curing_torchvision
 LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # the magic number of torch.save before 1.6
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "params")
 TRUSTED = "code in the file was allowed to run (--trust-model)"
+QUANTISED = "open the quantised network live, xai.load(net, ...), or export it to ONNX with its QDQ nodes"
 REMEDY = (
     "save net.state_dict() instead and give --arch, or open it with --trust-model if you trust whoever made the file"
 )
@@ -67,11 +68,30 @@ def state_dict(content: Any, path: Path) -> StateDict:
     if isinstance(content, Mapping):
         for inner in (content, *(content[key] for key in WRAPPERS if key in content)):
             if isinstance(inner, Mapping) and inner and all(isinstance(v, torch.Tensor) for v in inner.values()):
+                _check_plain(inner, path)
                 return _without_prefix({str(key): value for key, value in inner.items()})
     keys = ", ".join(map(repr, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
     raise RefusedFileError(
         f"model {path}: expected tensors by name, or a checkpoint with 'state_dict'; received {keys}"
     )
+
+
+def _check_plain(tensors: Mapping[Any, torch.Tensor], path: Path) -> None:
+    """Refuse tensors that hold no plain numbers: what would be filled in from them is not what was trained."""
+    for name, tensor in tensors.items():
+        if kind := _not_plain(tensor):
+            raise RefusedFileError(f"model {path}: {str(name)!r} is {kind}")
+
+
+def _not_plain(tensor: torch.Tensor) -> str:
+    """Return what a tensor is that a network cannot be filled from, and what to do; "" for plain numbers."""
+    if tensor.is_meta:
+        return "on the meta device, which holds no numbers: save the network after its weights were made or loaded"
+    if tensor.layout is not torch.strided:
+        return "sparse: save it dense (tensor.to_dense())"
+    if tensor.is_quantized or type(tensor) not in (torch.Tensor, nn.Parameter):
+        return f"a quantised or wrapped tensor ({type(tensor).__name__}, {tensor.dtype}): {QUANTISED}"
+    return "complex, and networks of complex numbers are not read" if tensor.is_complex() else ""
 
 
 def _explained(read: Callable[[], Any], path: Path) -> Any:

@@ -15,7 +15,7 @@ import yaml
 from torch import fx
 
 from xai.errors import AnalysisError, UsageError
-from xai.models.assembly import difference
+from xai.models.assembly import difference, tolerance
 from xai.models.formats.base import read_file
 from xai.models.graph import EXAMPLES, ROOT
 from xai.models.model import Model
@@ -25,7 +25,6 @@ from xai.models.program import Program
 from xai.models.quiet import quiet
 
 OPSET = 20
-TOLERANCE = 1e-4  # of the file's outputs with the model's, as a share of the largest
 _CHECKS = 3
 
 
@@ -136,7 +135,8 @@ def _difference(model: Model, run: Callable[[torch.Tensor], torch.Tensor]) -> fl
     with torch.no_grad():
         wanted, found = model(x.to(model.device)).cpu(), run(x)
     worst = difference(found, wanted)
-    if not worst <= TOLERANCE:
+    dtypes = [each.dtype for each in model.needed_graph().module.parameters() if each.is_floating_point()]
+    if not worst <= tolerance(dtypes[0] if dtypes else torch.float32):
         raise AnalysisError(
             f"the written file differs from the model by {worst:.2g} of its largest output: it is not kept"
         )

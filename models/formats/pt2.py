@@ -30,6 +30,7 @@ MAX_JSON = 256 * 2**20
 MAX_EXPANDED = 2**24  # numbers that a tensor may have beyond those stored
 _COMPILED = (".so", ".dll", ".dylib", ".o", ".cubin", ".ptx", ".pyd")
 _OLD = "serialized_exported_program.json"  # torch 2.1 to 2.7
+PLAIN = "save plain tensors; a network that torchao quantised is opened live, or exported to ONNX with its QDQ nodes"
 
 
 class TorchExport(Format):
@@ -213,7 +214,7 @@ def _stored(
         if name not in wanted:
             continue
         if payload.use_pickle or payload.tensor_meta is None:
-            raise ExportError(f"{name[:80]!r} is stored as a pickle, which could run code; save plain tensors")
+            raise ExportError(f"{name[:80]!r} is stored as a pickle, which could run code; {PLAIN}")
         meta = payload.tensor_meta
         source = payload.path_name, meta.dtype
         if source not in numbers:

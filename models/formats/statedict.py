@@ -10,7 +10,7 @@ import torch
 
 from xai.errors import RefusedFileError
 from xai.models.formats.base import Contents, Format
-from xai.models.pickled import LEGACY, REMEDY, state_dict, unpickled
+from xai.models.pickled import LEGACY, QUANTISED, REMEDY, state_dict, unpickled
 from xai.models.safety import Peek
 
 
@@ -35,8 +35,9 @@ class TorchStateDict(Format):
                 return unpickled(path, lambda: torch.load(path, map_location="cpu", weights_only=False))
             found = re.search(r"GLOBAL ([\w.]+)", str(error))
             what = f" ({found[1]})" if found else ""
+            remedy = QUANTISED if what.startswith(" (torchao.") else REMEDY
             raise RefusedFileError(
-                f"model {path} holds Python objects besides tensors{what}, and opening them could run code; {REMEDY}"
+                f"model {path} holds Python objects besides tensors{what}, and opening them could run code; {remedy}"
             ) from error
         except Exception as error:  # torch's reader raises whatever damaged bytes lead it to, assertions included
             reason = " ".join(str(error).split())[:200]

@@ -17,6 +17,7 @@ from xai.models.safety import SMALL
 
 MAX_BYTES = 2**31 - 1  # protobuf's own limit of one message
 MAX_DEPTH = 64
+NEWEST = 26  # operator set: what onnxruntime takes
 MAX_NODES = 50_000
 _BITS = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 16: 16}  # by data type
 
@@ -93,6 +94,12 @@ def read(path: Path) -> OnnxFile:
     _make_readable(model)
     if not model.graph.node or not model.opset_import:
         raise RefusedFileError(f"model {path} is damaged or no ONNX model: it has no nodes or no operator set")
+    newest = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+    if newest > NEWEST:
+        raise RefusedFileError(
+            f"model {path} is of operator set {newest}, newer than {NEWEST}, the newest read here; export it with "
+            "opset_version=20"
+        )
     if len(model.graph.node) > MAX_NODES:
         raise RefusedFileError(f"model {path} has {len(model.graph.node)} nodes; expected at most {MAX_NODES}")
     if model.functions:

@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
 from torch import nn
 
 from tests.models.onnx.test_networks import saved
@@ -96,6 +97,17 @@ def test_an_estimator_brings_its_classes(tmp_path: Path) -> None:
     assert model.classes == tuple("0123456789")
     assert model.card.output == "probabilities"
     assert model.format == "live object"
+
+
+def test_an_estimator_of_several_labels_gives_values_and_no_logits() -> None:
+    rows, digits = load_digits(return_X_y=True)
+    labels = np.stack([digits > 4, digits % 2 == 0], axis=1).astype(int)
+    model = load(
+        MLPClassifier((4,), tol=10.0, n_iter_no_change=2, random_state=0).fit(rows[:200] / 16, labels[:200]),
+        shape=(1, 8, 8),
+    )
+    assert model.card.output == "values"
+    assert any("predict_proba gives each: yes or no" in line for line in model.assumed)
 
 
 class Mixing(nn.Module):

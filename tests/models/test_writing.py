@@ -40,6 +40,11 @@ def test_a_written_model_is_the_same_in_input_units(tmp_path: Path, suffix: str)
     assert {"stem", "again", "norm", "head"} - folded <= set(again.graph.layers)
 
 
+def test_a_network_of_half_precision_is_compared_by_its_own_rounding(tmp_path: Path) -> None:
+    network = seeded(Small).half()
+    assert export(load(network, shape=(3, 16, 16)), tmp_path / "net.onnx") < 4e-3
+
+
 def test_onnxruntime_alone_gives_the_same(tmp_path: Path) -> None:
     model = small()
     export(model, tmp_path / "net.onnx")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import reduce
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from xai.errors import RefusedFileError
 from xai.models.onnx.operators.base import Dims, Node, UnsupportedError, number, operator
 
 _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
@@ -210,7 +210,10 @@ def cast_like(node: Node, x: Tensor, like: Tensor) -> Tensor:
     return x.to(like.dtype)
 
 
-@operator("Dropout")
-def dropout(node: Node, x: Tensor, *_: Any) -> Tensor:
-    """Nothing happens outside of training."""
+@operator("Dropout", how=(1, 2))
+def dropout(node: Node, x: Tensor, ratio: Dims | None = None, training: Dims | None = None) -> Tensor:
+    """Nothing happens outside of training; whether it is training is an input since opset 12, and was a switch."""
+    learning = number(training, 0) or (node.opset < 7 and not node.get("is_test", 0))
+    if learning and number(ratio, node.get("ratio", 0.5)):
+        raise RefusedFileError("exported in training mode: call net.eval() before the export")
     return x

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from xai.errors import RefusedFileError
 from xai.models.onnx.operators.base import Dims, Node, UnsupportedError, axes_of, axis_of, ints, operator
 
 _REDUCE: dict[str, Callable[[Tensor, list[int], bool], Tensor]] = {
@@ -71,8 +72,10 @@ def cumulative_sum(node: Node, x: Tensor, axis: Dims) -> Tensor:
 @operator("BatchNormalization")
 def batch_normalization(node: Node, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     """By the statistics of training."""
-    if node.get("training_mode", 0) or not node.get("is_test", 1) or not node.get("spatial", 1):
-        raise UnsupportedError("exported in training mode: call eval() on the network and export it again")
+    if node.get("training_mode", 0) or not node.get("is_test", 1):
+        raise RefusedFileError("exported in training mode: call net.eval() before the export")
+    if not node.get("spatial", 1):
+        raise UnsupportedError("statistics for each place")
     return F.batch_norm(x, mean, variance, scale, bias, training=False, eps=node.get("epsilon", 1e-5))
 
 

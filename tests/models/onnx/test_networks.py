@@ -353,6 +353,18 @@ def test_a_file_that_mixes_a_fixed_batch_runs_input_by_input(tmp_path: Path, how
     torch.testing.assert_close(model(x), torch.cat([model(row[None]) for row in x]))
 
 
+@pytest.mark.parametrize("kind", ["Dropout", "BatchNormalization"])
+def test_a_file_exported_in_training_mode_is_refused_with_the_remedy(tmp_path: Path, kind: str) -> None:
+    numbers = {name: np.ones(3, dtype=np.float32) for name in "sbmv"} | {"r": np.float32(0.5), "t": np.array(True)}
+    constants = [numpy_helper.from_array(np.asarray(value), name) for name, value in numbers.items()]
+    inputs = {"Dropout": ["x", "r", "t"], "BatchNormalization": ["x", "s", "b", "m", "v"]}[kind]
+    outputs = {"Dropout": ["a"], "BatchNormalization": ["a", "m2", "v2"]}[kind]
+    mode = {"training_mode": 1} if kind == "BatchNormalization" else {}
+    nodes = [helper.make_node(kind, inputs, outputs, name="it", **mode), helper.make_node("Flatten", ["a"], ["y"])]
+    with pytest.raises(RefusedFileError, match=rf"'it' \({kind}\): exported in training mode: call net.eval\(\)"):
+        load(saved(nodes, tmp_path / "net.onnx", ["n", 3, 8, 8], constants))
+
+
 def test_external_data_are_read_from_the_models_own_folder(tmp_path: Path) -> None:
     network = seeded(Small)
     path = exported(network, (3, 16, 16), tmp_path / "inline.onnx", "new")
