@@ -25,7 +25,9 @@ KINDS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], str]] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")  # deprecated, and such files are about
+@pytest.mark.filterwarnings(
+    "ignore:torch.quantize_per_tensor", "ignore:TypedStorage"
+)  # deprecated; such files are about
 @pytest.mark.parametrize("kind", KINDS)
 def test_weights_that_are_no_plain_numbers_are_refused(tmp_path: Path, kind: str) -> None:
     make, words = KINDS[kind]
