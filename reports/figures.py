@@ -98,6 +98,13 @@ def coloured(values: np.ndarray, limits: tuple[float, float], *, signed: bool) -
     return _bytes(mpl.colormaps[DIVERGING if signed else SEQUENTIAL](shares)[..., :3])
 
 
+def foremost(changes: np.ndarray) -> np.ndarray:
+    """Return of changes (channels, height, width) the largest at each place, with its sign."""
+    largest = np.abs(changes).argmax(axis=0)[None]
+    chosen: np.ndarray = np.take_along_axis(changes, largest, axis=0)[0]
+    return chosen
+
+
 def overlaid(below: np.ndarray, colours: np.ndarray) -> np.ndarray:
     """Return colours laid over a picture whose own colours are taken out; all bytes (height, width, 3)."""
     grey = (below.astype(np.float64) @ [0.299, 0.587, 0.114])[..., None]
