@@ -151,6 +151,15 @@ def test_a_success_that_another_program_denies_is_told(model: Model, monkeypatch
     assert "a liar gives the right answer" in run.findings[0].notes[0]
 
 
+def test_a_change_by_whole_steps_of_an_8_bit_picture_stays_in_the_region_when_it_is_saved(model: Model) -> None:
+    x, _ = images(model, count=400)
+    x = (x * 255).round() / 255
+    run = attack(model, open_data(x, model), plan_attack(model, ["fgsm"], epsilons=["1/255"]), examples=0)
+    values = run.findings[0].values
+    assert values["claimed"].value
+    assert values["8-bit rounding: stands"].value == 1
+
+
 def test_what_is_confirmed_is_confirmed_in_onnxruntime(run: Run) -> None:
     assert run.findings[0].parameters["confirmed in"] == "onnxruntime"
 
