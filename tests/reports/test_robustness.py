@@ -14,10 +14,11 @@ from torch import nn
 import xai
 from tests.networks import seeded
 from tests.reports.test_page import HOSTILE, Checker
+from xai.errors import UsageError
 from xai.models.model import Model
 from xai.reports.figures import foremost, scale
 from xai.reports.html.page import number, render, share
-from xai.reports.html.sections.robustness import ticks
+from xai.reports.html.sections.robustness import LEFT, WIDTH, ticks
 from xai.reports.records import Finding
 from xai.reports.run import Run
 
@@ -120,8 +121,8 @@ def test_every_size_that_was_asked_for_lies_within_the_drawing() -> None:
     model = xai.load(seeded(Uneasy), shape=(3, 16, 16))
     (panel,) = panels(render(attacked(model, eps=["0.05", "0.5"], examples=0)).html, "Accuracy under attack")
     first, last = (float(at) for at in re.findall('<circle cx="([0-9.]+)"', panel))
-    assert first < 0.2 * last
-    assert last < 472
+    assert first - LEFT == pytest.approx((last - LEFT) / 10, abs=0.2)
+    assert last < WIDTH - 8
 
 
 def test_an_attacks_panel_tells_what_was_tried_and_what_fell(run: Run, html: str) -> None:
@@ -204,3 +205,16 @@ def test_it_is_drawn_again_from_what_is_kept(run: Run, tmp_path: Any) -> None:
 
     folder = run.save(tmp_path / "kept").parent
     assert render(open_run(folder)).html == render(run).html
+
+
+def test_a_notebook_shows_the_change_and_both_maps(run: Run) -> None:
+    change = next(found for found in run if found.record.family == "change")
+    moved = next(found for found in run if found.record.family == "drift")
+    (added,) = change.show().axes[1].images
+    assert added.get_clim() == scale(run, change.record)
+    np.testing.assert_array_equal(added.get_array(), foremost(run.array(change.record, "perturbation")))
+    for axes, name in zip(moved.show().axes, ("before", "after"), strict=False):
+        np.testing.assert_array_equal(axes.images[1].get_array(), run.array(moved.record, name))
+    for family in ("robustness", "attack"):
+        with pytest.raises(UsageError, match="is told in numbers"):
+            next(found for found in run if found.record.family == family).show()

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from xai.reports.evidence import Evidence, kind
-from xai.reports.figures import colour_bar, coloured, is_blank, is_signed, overlaid, picture, scale, tiles
+from xai.reports.figures import adversarial, colour_bar, coloured, is_blank, is_signed, overlaid, picture, scale, tiles
 from xai.reports.html.sections.base import Pictures, Section
 from xai.reports.records import Finding
-
-CHANGE = "change"
 
 
 class Drift(Section):
@@ -55,10 +53,9 @@ one scale for all maps of this method</div></div>
         if is_blank(finding):
             return {"v": finding.values, "blank": True}
         record, signed = run.input(finding), is_signed(finding)
-        change = next(one for one in run.findings if one.family == CHANGE and one.input == finding.input)
         inputs = (
             ("original", "before", run.prepared(record)),
-            ("adversarial input", "after", run.array(change, "adversarial")),
+            ("adversarial input", "after", adversarial(run, finding)),
         )
         limits = scale(run, finding)
         maps = []

@@ -12,7 +12,7 @@ from xai.reports.html.sections.base import Figure, Pictures, Section
 from xai.reports.records import Finding
 from xai.reports.words import number, share
 
-WIDTH, HEIGHT, LEFT, BOTTOM = 480, 200, 44, 34  # of the drawing, in its own units
+WIDTH, HEIGHT, LEFT, BOTTOM = 420, 220, 52, 42  # of the drawing, in its own units
 POINTS = 200  # of the curve at most
 GIVEN = "given"  # labels that are not the model's own answers
 ALONE = "the model only"  # it was confirmed in no other program
@@ -39,7 +39,7 @@ class Robustness(Section):
 <figure><svg class="curve axes" viewBox="0 0 {{ width }} {{ height }}" role="img" aria-label="Share of images that stand, by size of the change: {% for size in sizes %}{{ size.robust.value | share }} within {{ size.name }}, {% endfor %}{{ accuracy.value | share }} without a change">
 <path class="frame" d="M{{ left }} {{ top }}V{{ bottom }}H{{ right }}"/>
 {% for tick in down %}<text x="{{ left - 6 }}" y="{{ tick.at + 4 }}" text-anchor="end">{{ tick.text }}</text><path class="grid" d="M{{ left }} {{ tick.at }}H{{ right }}"/>{% endfor %}
-{% for tick in across %}<text x="{{ tick.at }}" y="{{ bottom + 16 }}" text-anchor="middle">{{ tick.text }}</text><path class="frame" d="M{{ tick.at }} {{ bottom }}v4"/>{% endfor %}
+{% for tick in across %}<text x="{{ tick.at }}" y="{{ bottom + 18 }}" text-anchor="middle">{{ tick.text }}</text><path class="frame" d="M{{ tick.at }} {{ bottom }}v4"/>{% endfor %}
 <text x="{{ (left + right) / 2 }}" y="{{ height - 2 }}" text-anchor="middle">size of the change, {{ f.parameters.norm }}</text>
 <polyline points="{{ points }}"/>
 {% for size in sizes %}<path class="whisker" d="M{{ size.at }} {{ size.low }}V{{ size.high }}"/><circle cx="{{ size.at }}" cy="{{ size.middle }}" r="3.5"/>{% endfor %}
