@@ -10,8 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from xai.errors import UsageError
 from xai.reports.evidence import Evidence, kind
-from xai.reports.records import Finding
+from xai.reports.records import Finding, InputRecord
 
 SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
 OPACITY = 0.62
@@ -98,6 +99,13 @@ def coloured(values: np.ndarray, limits: tuple[float, float], *, signed: bool) -
     return _bytes(mpl.colormaps[DIVERGING if signed else SEQUENTIAL](shares)[..., :3])
 
 
+def foremost(changes: np.ndarray) -> np.ndarray:
+    """Return of changes (channels, height, width) the largest at each place, with its sign."""
+    largest = np.abs(changes).argmax(axis=0)[None]
+    chosen: np.ndarray = np.take_along_axis(changes, largest, axis=0)[0]
+    return chosen
+
+
 def overlaid(below: np.ndarray, colours: np.ndarray) -> np.ndarray:
     """Return colours laid over a picture whose own colours are taken out; all bytes (height, width, 3)."""
     grey = (below.astype(np.float64) @ [0.299, 0.587, 0.114])[..., None]
@@ -131,13 +139,19 @@ def tiles(values: np.ndarray) -> list[list[float]]:
 def figure(run: Evidence, finding: Finding) -> Figure:
     """Return input, overlay and colour bar as a matplotlib figure.
 
-    Of a visualization it shows the picture and its curve, of an activation the strongest channels and their gradients.
+    Of a visualization it shows the picture and its curve, of an activation the strongest channels and their gradients,
+    of a change both inputs and what was added, of a drift both maps.
+
+    Raises:
+        UsageError: there is nothing to draw but numbers.
     """
+    if "perturbation" in finding.artefacts or "before" in finding.artefacts:
+        return _change_figure(run, finding)
     if "picture" in finding.artefacts:
         return _curve_figure(run, finding)
     if "activation" in finding.artefacts:
         return _channels_figure(run, finding)
-    record = run.input(finding)
+    record = _pictured(run, finding)
     below = picture(run.prepared(record), record.range)
     target = f" for {finding.target.name}" if finding.target else ""
     drawn = Drawn(figsize=(7, 3.2), layout="constrained")
@@ -162,6 +176,46 @@ def figure(run: Evidence, finding: Finding) -> Figure:
         drawn.colorbar(shown, ax=right, label=finding.values["highest"].unit)
     for axes in (left, right):
         axes.set_axis_off()
+    return drawn
+
+
+def adversarial(run: Evidence, finding: Finding) -> np.ndarray:
+    """Return the adversarial input that a finding is about: a change's own, a drift's change's."""
+    held = (one for one in run.findings if one.input == finding.input and "adversarial" in one.artefacts)
+    return run.array(next(held), "adversarial")
+
+
+def _pictured(run: Evidence, finding: Finding) -> InputRecord:
+    """Return the input, a picture, that a finding is about."""
+    record = None if finding.input is None else run.input(finding)
+    if record is None or len(record.prepared.shape) != 3:
+        raise UsageError(f"{finding.title} is told in numbers: see its values, or the report that save(folder) writes")
+    return record
+
+
+def _change_figure(run: Evidence, finding: Finding) -> Figure:
+    record = _pictured(run, finding)
+    inputs = (run.prepared(record), adversarial(run, finding))
+    before, after = (picture(one, record.range) for one in inputs)
+    shown: list[tuple[str, np.ndarray | None, np.ndarray | None]]
+    if "perturbation" in finding.artefacts:
+        added = foremost(run.array(finding, "perturbation"))
+        answers = [finding.values[name].value for name in ("first answer", "second answer")]
+        shown = [(f"{answers[0]}", before, None), ("what was added", None, added), (f"{answers[1]}", after, None)]
+    else:
+        shown = [("before", before, run.array(finding, "before")), ("after", after, run.array(finding, "after"))]
+    low, high = scale(run, finding)
+    drawn = Drawn(figsize=(9, 3.2), layout="constrained")
+    drawn.suptitle(f"{finding.title}: {record.id}", parse_math=False)
+    for axes, (title, below, values) in zip(drawn.subplots(1, len(shown)), shown, strict=True):
+        axes.set_title(title, parse_math=False)
+        axes.set_axis_off()
+        if below is not None:
+            axes.imshow(below if values is None else below.mean(axis=-1), cmap="gray")
+        if values is not None:
+            colours, alpha = DIVERGING if is_signed(finding) else SEQUENTIAL, 1 if below is None else OPACITY
+            bar = axes.imshow(values, cmap=colours, alpha=alpha, vmin=low, vmax=high)
+            drawn.colorbar(bar, ax=axes, label=finding.values["highest"].unit)
     return drawn
 
 

@@ -28,3 +28,19 @@ def memory(value: int | None) -> str:
             break
         size, unit = size / 1024, larger
     return f"{size:.4g}\N{NO-BREAK SPACE}{unit}"
+
+
+def number(value: object) -> str:
+    """Write a number with four digits, what could not be measured as a dash, anything else as it is."""
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def share(value: float | None) -> str:
+    """Write a share as a percentage that never rounds to certainty."""
+    if value is None:
+        return "–"
+    if 0.9995 <= value < 1:
+        return "> 99.9\u00a0%"
+    return "< 0.1\u00a0%" if 0 < value < 0.0005 else f"{100 * value:.1f}\u00a0%"

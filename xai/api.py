@@ -10,6 +10,7 @@ from typing import Any
 from xai.data.dataset import open_data
 from xai.data.samples import left_out, read_samples
 from xai.engine.attack import attack as run_attack
+from xai.engine.changes import EXAMPLES
 from xai.engine.explain import explain as run_explain
 from xai.engine.inspect import inspect as run_inspect
 from xai.engine.plan import Parameters, plan_explain
@@ -147,6 +148,7 @@ def attack(
     corruptions: str | Iterable[str] | None = None,
     severities: Iterable[int] = SEVERITIES,
     parameters: Parameters | None = None,
+    examples: int = EXAMPLES,
     jobs: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -168,6 +170,7 @@ def attack(
         corruptions: what happens without an attacker: names, "default" (the fifteen of ImageNet-C) or "all".
         severities: of the corruptions, 1 to 5.
         parameters: of attacks and corruptions, by name: {"pgd": {"steps": 100}}.
+        examples: how many of the adversarial inputs are looked at closer: what changed, and what became of the maps.
         jobs: shards at once; default one a core. The answer does not depend on it.
         seed: of everything random.
         progress: called with (stage, done, total).
@@ -209,10 +212,11 @@ def attack(
         corruptions=damage,
         severities=degrees if damage else None,
         parameters=parameters,
+        examples=None if examples == EXAMPLES else examples,
         seed=seed or None,
     )
     runtime = Runtime(device=model.device, seed=seed, progress=progress or silent)
-    return run_attack(model, images, planned, runtime=runtime, jobs=jobs, command=call)
+    return run_attack(model, images, planned, runtime=runtime, jobs=jobs, examples=examples, command=call)
 
 
 def export(model: Model, path: str | Path, *, overwrite: bool = False) -> float:

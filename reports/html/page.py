@@ -16,9 +16,9 @@ from markupsafe import Markup
 from xai.reports.evidence import Evidence
 from xai.reports.figures import encoded, picture, thumbnail
 from xai.reports.html.architecture import drawing
-from xai.reports.html.sections.base import Pictures, section_for
+from xai.reports.html.sections.base import Figure, Pictures, section_for
 from xai.reports.records import Finding, InputRecord
-from xai.reports.words import amount, memory, short
+from xai.reports.words import amount, memory, number, share, short
 from xai.text import visible
 
 BUDGET = 5 * 2**20
@@ -28,7 +28,11 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class Head:
-    """What stands above a run's report: "<before> “name”<after>", and what a reader must bear in mind."""
+    """What stands above a run's report: "<before> “name”<after>", and what a reader must bear in mind.
+
+    `noun` is what an input is to the run, `alone` the title of the findings that are about no input; they come first
+    where the inputs are but examples of them.
+    """
 
     title: str
     kicker: str
@@ -37,6 +41,8 @@ class Head:
     caution: str
     alone: str = "Pictures of the model alone"
     about_alone: str = "They begin from noise, so they are about what the model answers to and not about any one input."
+    alone_first: bool = False
+    noun: str = "picture"
 
 
 _HEADS = {
@@ -57,6 +63,8 @@ _HEADS = {
         "a stronger attack.",
         alone="What stands, and what fell",
         about_alone="Each attack is tried on what those before it left standing, so the last figure is that of all.",
+        alone_first=True,
+        noun="example",
     ),
     "inspect": Head(
         title="a look inside",
@@ -134,22 +142,6 @@ def _visible(value: object) -> object:
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def number(value: object) -> str:
-    """Write a number with four digits, what could not be measured as a dash, anything else as it is."""
-    if value is None:
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def share(value: float | None) -> str:
-    """Write a share as a percentage that never rounds to certainty."""
-    if value is None:
-        return "–"
-    if 0.9995 <= value < 1:
-        return "> 99.9\u00a0%"
-    return "< 0.1\u00a0%" if 0 < value < 0.0005 else f"{100 * value:.1f}\u00a0%"
-
-
 def _render(run: Evidence, pictures: Inline | Beside) -> Page:
     jinja = environment()
     style = (_TEMPLATES / "report.css").read_text(encoding="utf-8")
@@ -159,6 +151,7 @@ def _render(run: Evidence, pictures: Inline | Beside) -> Page:
         run=run.record,
         inputs=[_input(run, record, pictures, jinja) for record in run.record.inputs],
         alone=_panels(run, None, pictures, jinja),
+        headline=_headline(run),
         tally=_tally(run.findings),
         methods=list(dict.fromkeys(finding.title for finding in run.findings)),
         head=_HEADS.get(run.record.verb, _HEADS["explain"]),
@@ -196,6 +189,12 @@ def _panels(run: Evidence, about: str | None, pictures: Pictures, jinja: Environ
         for finding in run.findings
         if finding.input == about
     ]
+
+
+def _headline(run: Evidence) -> list[Figure]:
+    """Return what the findings about no one input have to say on top."""
+    done = [finding for finding in run.findings if finding.input is None and finding.status == "ok"]
+    return [figure for finding in done for figure in section_for(finding.family).headline(finding)]
 
 
 def _tally(findings: Iterable[Finding]) -> dict[str, int]:

@@ -19,7 +19,7 @@ from xai.engine.confirm import Witness
 from xai.engine.threat import plan_attack
 from xai.errors import UsageError
 from xai.models.model import Model
-from xai.reports.artefacts import get, get_rows
+from xai.reports.artefacts import FolderStore, get, get_rows
 from xai.reports.run import Run
 from xai.runtime import Runtime
 
@@ -34,7 +34,7 @@ def images(model: Model, count: int = 40, wrong: int = 4) -> tuple[torch.Tensor,
 
 
 def attacked(model: Model, *names: str, eps: tuple[str, ...] = ("0.05", "0.1"), **options: Any) -> Run:
-    kept = {key: options.pop(key) for key in ("jobs", "folder", "runtime") if key in options}
+    kept = {key: options.pop(key) for key in ("jobs", "folder", "runtime", "store", "examples") if key in options}
     plan = plan_attack(model, names or ("pgd",), epsilons=eps, **options)
     return attack(model, open_data(images(model), model), plan, **kept)
 
@@ -88,7 +88,7 @@ def test_the_curve_never_rises(run: Run) -> None:
 
 
 def test_a_later_attack_sees_only_what_stands(model: Model) -> None:
-    found = attacked(model, "fgsm", "pgd", eps=("0.1",)).findings
+    found = attacked(model, "fgsm", "pgd", eps=("0.1",), examples=0).findings
     first, second = (finding.values for finding in found[1:])
     assert first["tried at 0.1"].value == 36
     assert second["tried at 0.1"].value == 36 - first["fell at 0.1"].value
@@ -122,11 +122,12 @@ def test_a_run_that_was_killed_ten_times_ends_in_the_same_record(
                 raise KeyboardInterrupt
 
         try:
-            again = attacked(model, folder=tmp_path / "shards", runtime=Runtime(progress=killed))
+            store = FolderStore(tmp_path)
+            again = attacked(model, folder=tmp_path / "shards", store=store, runtime=Runtime(progress=killed))
         except KeyboardInterrupt:
             kills += 1
     assert kills >= 1
-    assert [f.timeless().values for f in again.findings] == [f.timeless().values for f in whole.findings]
+    assert [f.timeless() for f in again.findings] == [f.timeless() for f in whole.findings]
     assert again.findings[0].artefacts["rows"] == whole.findings[0].artefacts["rows"]
 
 
@@ -148,6 +149,15 @@ def test_a_success_that_another_program_denies_is_told(model: Model, monkeypatch
     assert values["success rate at 0.9"].value == 0
     assert values["robust accuracy at 0.9"].value == 0
     assert "a liar gives the right answer" in run.findings[0].notes[0]
+
+
+def test_a_change_by_whole_steps_of_an_8_bit_picture_stays_in_the_region_when_it_is_saved(model: Model) -> None:
+    x, _ = images(model, count=400)
+    x = (x * 255).round() / 255
+    run = attack(model, open_data(x, model), plan_attack(model, ["fgsm"], epsilons=["1/255"]), examples=0)
+    values = run.findings[0].values
+    assert values["claimed"].value
+    assert values["8-bit rounding: stands"].value == 1
 
 
 def test_what_is_confirmed_is_confirmed_in_onnxruntime(run: Run) -> None:
@@ -235,7 +245,7 @@ def test_corruptions_stand_beside_attacks_in_the_same_rows(digits: Model) -> Non
 def test_a_corruption_that_needs_pictures_is_skipped_for_others() -> None:
     model = xai.load(torch.nn.Linear(6, 3), shape=(6,), range=(0.0, 1.0))
     plan = plan_attack(model, ["fgsm"], epsilons=["0.1"], corrupted_by=["fog", "gaussian_noise"], severities=[2])
-    run = attack(model, open_data((torch.rand(5, 6), torch.zeros(5, dtype=torch.long)), model), plan)
+    run = attack(model, open_data((torch.rand(5, 6), torch.zeros(5, dtype=torch.long)), model), plan, examples=0)
     assert [(finding.method, finding.status) for finding in run.findings[2:]] == [
         ("fog", "skipped"),
         ("gaussian_noise", "ok"),

@@ -13,7 +13,7 @@ from tests.conftest import IMAGES, ROOT
 from tests.networks import Branching, Linear
 from tests.reports.test_browser import VIEWS
 from tests.reports.test_page import HOSTILE
-from xai.api import explain, inspect, load
+from xai.api import attack, explain, inspect, load
 from xai.models.model import Model
 
 pytestmark = pytest.mark.browser
@@ -43,12 +43,13 @@ def pages(shapes: Model, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "hostile": explain(model, torch.rand(3, 12, 10), target=0).save(folder / "hostile"),
         "channels": inspect(shapes, IMAGES / "star.png").save(folder / "channels"),
         "units": inspect(model, torch.rand(3, 12, 10), "einsum").save(folder / "units"),
+        "attacked": attack(model, torch.rand(4, 3, 12, 10), eps=["1/255", "0.5"]).save(folder / "attacked"),
         "skipped": explain(box, torch.full((3, 12, 10), 0.5)).save(folder / "skipped"),
     }
 
 
 @pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("page", ["full", "hostile", "skipped", "channels", "units"])
+@pytest.mark.parametrize("page", ["full", "hostile", "skipped", "channels", "units", "attacked"])
 def test_axe_finds_no_serious_fault(browser: Any, axe: str, pages: dict[str, Path], view: str, page: str) -> None:
     context = browser.new_context(bypass_csp=True, **VIEWS[view])
     tab = context.new_page()

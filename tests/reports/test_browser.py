@@ -11,7 +11,7 @@ import torch
 from tests.conftest import IMAGES
 from tests.networks import Linear
 from tests.reports.test_page import HOSTILE
-from xai.api import explain, inspect, load
+from xai.api import attack, explain, inspect, load
 from xai.models.model import Model
 from xai.reports.html.page import render
 
@@ -33,6 +33,8 @@ def pages(shapes: Model, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     made["hostile"] = explain(model, torch.rand(3, 12, 10), target=0).save(folder / "hostile")
     made["inside"] = inspect(model, torch.rand(3, 12, 10), layer="einsum").save(folder / "inside")
     made["channels"] = inspect(shapes, [IMAGES / "star.png", IMAGES / "ring.png"]).save(folder / "channels")
+    weak = load(Linear(), shape=(3, 12, 10), classes=(HOSTILE * 2, "b", "c"), name=HOSTILE)
+    made["attacked"] = attack(weak, torch.rand(4, 3, 12, 10), eps=["1/255", "0.5"]).save(folder / "attacked")
     made["large"] = plain.save(folder / "large")
     page = render(plain, budget=1000)
     made["large"].write_text(page.html)
@@ -43,7 +45,7 @@ def pages(shapes: Model, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 
 @pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("page", ["plain", "hostile", "large", "inside", "channels"])
+@pytest.mark.parametrize("page", ["plain", "hostile", "large", "inside", "channels", "attacked"])
 def test_the_page_is_whole_and_silent(browser: Any, pages: dict[str, Path], view: str, page: str) -> None:
     context = browser.new_context(**VIEWS[view])
     tab = context.new_page()
@@ -62,7 +64,8 @@ def test_the_page_is_whole_and_silent(browser: Any, pages: dict[str, Path], view
         assert [url for url in asked if not url.startswith("data:")] == [pages[page].as_uri()]
     assert tab.evaluate("document.images.length") >= (1 if page == "inside" else 3)
     assert tab.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
-    assert ("a look inside" if page in ("inside", "channels") else "look at?") in tab.title()
+    titles = {"inside": "a look inside", "channels": "a look inside", "attacked": "what breaks it?"}
+    assert titles.get(page, "look at?") in tab.title()
     assert tab.title() != "hacked"
     assert tab.evaluate("document.documentElement.scrollWidth") <= VIEWS[view]["viewport"]["width"]
     context.close()

@@ -51,6 +51,9 @@ def attack(
     ] = None,
     severities: Annotated[str, typer.Option(help="Of the corruptions: 1,3,5.")] = "1,2,3,4,5",
     limit: Annotated[int | None, typer.Option(min=1, help="Take only so many images.")] = None,
+    examples: Annotated[
+        int | None, typer.Option(min=0, help="Look closer at so many of the adversarial images; default 4.")
+    ] = None,
     fail_under: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Exit with 1 if the accuracy under attack at the largest change is less."),
@@ -88,6 +91,7 @@ def attack(
     given = dict(locals())
     from xai.data.dataset import open_data
     from xai.engine.attack import attack as run_attack
+    from xai.engine.changes import EXAMPLES
     from xai.engine.shards import FOLDER
     from xai.engine.threat import plan_attack
     from xai.models.loading import load
@@ -123,6 +127,7 @@ def attack(
                 store=FolderStore(partial),
                 folder=partial / FOLDER,
                 jobs=jobs,
+                examples=EXAMPLES if examples is None else examples,
                 command=_command(given),
             )
             publish(run, partial)
@@ -159,6 +164,7 @@ def _command(given: dict[str, Any]) -> str:
         "labels",
         "classes",
         "limit",
+        "examples",
         "corruptions",
         "fail_under",
         "arch",

@@ -18,6 +18,7 @@ import torch
 
 from xai.data.dataset import DataSet, Skipped, check_any_read
 from xai.data.samples import Sample
+from xai.engine.changes import EXAMPLES, Study
 from xai.engine.confirm import Witness, confirm, witness
 from xai.engine.facts import model_record, versions
 from xai.engine.outcome import Outcome, findings
@@ -215,6 +216,7 @@ def attack(
     store: Store | None = None,
     folder: Path | None = None,
     jobs: int | None = None,
+    examples: int = EXAMPLES,
     command: str = "",
     notes: Sequence[str] = (),
 ) -> Run:
@@ -228,6 +230,7 @@ def attack(
         store: keeps the arrays; default memory.
         folder: keeps the shards that are done, so that a killed run goes on; default memory.
         jobs: shards at once; default one a core. The answer does not depend on it.
+        examples: how many of the adversarial inputs are looked at: what changed, and what became of the maps.
         command: what makes this run again.
         notes: what a reader must know of the whole run.
 
@@ -262,6 +265,8 @@ def attack(
     outcome = Outcome(kept, len(shards), plan)
     if not outcome.images:
         check_any_read(data, [Skipped(index, **one) for index, one in enumerate(outcome.skipped)])
+    study = Study(model, data, shards, plan.norm, outcome.adversarial, runtime, store)
+    inputs, changes = study.of(outcome.rows(), examples)
     return Run(
         RunRecord(
             verb="attack",
@@ -271,8 +276,8 @@ def attack(
             versions=versions(),
             settings=runtime.settings(),
             model=model_record(model),
-            inputs=(),
-            findings=findings(outcome, model, assault.witness, store),
+            inputs=inputs,
+            findings=(*findings(outcome, model, assault.witness, store), *changes),
             notes=(*notes, *data.notes, *outcome.notes(data)),
         ),
         store,

@@ -130,7 +130,8 @@ def _rounded(model: Model, case: Case, stored: torch.Tensor, plan: AttackPlan, e
     levels = ((stored.double() - low) / (high - low) * LEVELS).round()
     rounded = (levels / LEVELS * (high - low) + low).to(stored.dtype)
     fooled = case.reached(_scores(model, rounded)).tolist()
-    inside = plan.region(model, 0).distance(case.x, rounded).cpu().numpy() <= epsilons * (1 + 1e-6)
+    spacing = torch.finfo(torch.float32).eps * max(abs(low), abs(high))  # a step of 1/255 is told no better in float32
+    inside = plan.region(model, 0).distance(case.x, rounded).cpu().numpy() <= epsilons * (1 + 1e-6) + spacing
     return [
         "falls" if not wrong else "stands" if near else "leaves the region"
         for wrong, near in zip(fooled, inside, strict=True)

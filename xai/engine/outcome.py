@@ -80,6 +80,7 @@ def findings(outcome: Outcome, model: Model, other: Witness, store: Store) -> tu
         "wanted": "any other class" if plan.wanted is None else str(plan.wanted),
         "plan": plan.name or "the user's own",
         "attacks": ", ".join(attack.about.name for attack in plan.attacks),
+        "labels": _labels(standing),
         "data digest": outcome.digest,
         "confirmed in": other.name or f"the model only: {other.reason}",
     }
@@ -108,6 +109,12 @@ def findings(outcome: Outcome, model: Model, other: Witness, store: Store) -> tu
     done = [_finding(attack, outcome) for attack in plan.attacks]
     left_out = [_about(attack, "attack", reason) for attack, reason in plan.skipped]
     return (whole, *done, *left_out, *_corrupted(outcome, standing, model))
+
+
+def _labels(standing: Standing) -> str:
+    """Say where the right answers come from."""
+    own = int((~standing.labelled).sum())
+    return f"the model's own answers for {own} of {len(standing)}" if own else "given"
 
 
 def _unconfirmed(outcome: Outcome) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from jinja2 import Environment, Template
@@ -15,6 +15,13 @@ from xai.reports.evidence import Evidence
 from xai.reports.records import Finding
 
 FALLBACK = "*"
+
+
+class Figure(NamedTuple):
+    """A number and what it is."""
+
+    value: str
+    words: str
 
 
 class Pictures(ABC):
@@ -34,6 +41,11 @@ class Section(ABC):
 
     family: ClassVar[str]
     body: ClassVar[str]
+    wide: ClassVar[bool] = False  # whether it takes the page's whole width
+
+    def headline(self, finding: Finding) -> list[Figure]:  # noqa: ARG002  # most families have no figure of the whole
+        """Return what a hurried reader must see on top of the report, for findings of status "ok"."""
+        return []
 
     @abstractmethod
     def context(self, finding: Finding, run: Evidence, pictures: Pictures) -> dict[str, Any]:
@@ -45,7 +57,7 @@ class Section(ABC):
         if finding.status == "ok":
             filled = _template(jinja, self.body).render(f=finding, **self.context(finding, run, pictures))
             body = Markup(filled)  # rendered with autoescape on
-        return Markup(jinja.get_template("panel.html").render(f=finding, body=body))  # as above
+        return Markup(jinja.get_template("panel.html").render(f=finding, body=body, wide=self.wide))  # as above
 
 
 @lru_cache(maxsize=32)

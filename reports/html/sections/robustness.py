@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from xai.reports.evidence import Evidence
-from xai.reports.html.sections.base import Pictures, Section
+from xai.reports.html.sections.base import Figure, Pictures, Section
 from xai.reports.records import Finding
+from xai.reports.words import number, share
 
-WIDTH, HEIGHT, LEFT, BOTTOM = 480, 200, 44, 34  # of the drawing, in its own units
+WIDTH, HEIGHT, LEFT, BOTTOM = 420, 220, 52, 42  # of the drawing, in its own units
 POINTS = 200  # of the curve at most
+GIVEN = "given"  # labels that are not the model's own answers
+ALONE = "the model only"  # it was confirmed in no other program
+ROUNDED = {
+    "stands": "still fool the model",
+    "falls": "no longer do",
+    "leaves the region": "do so only from beyond the allowed size",
+}
 ROBUST, SUCCESS, ROUNDING = "robust accuracy at ", "success rate at ", "8-bit rounding: "
 
 
@@ -19,40 +28,59 @@ class Robustness(Section):
     """A step curve with intervals, one sentence, a table."""
 
     family = "robustness"
+    wide = True
     body = """
 <p class="reading">Of {{ total }} images {{ accuracy.value | share }} are right.
 {% if sizes %}{% set last = sizes[-1] %}Under attack, within {{ last.name }} ({{ f.parameters.norm }}), <b>{{ last.robust.value | share }}</b> are still right
-({{ confidence }} interval {{ last.robust.interval[0] | share }} to {{ last.robust.interval[1] | share }}).{% endif %}
+({{ confidence }} interval {{ last.robust.interval[0] | share }} to {{ last.robust.interval[1] | share }}).
+{% endif %}
 {% if median is not none %}Half of all images have another answer within <b>{{ median | number }}</b>.{% endif %}</p>
-<figure><svg class="curve axes" viewBox="0 0 {{ width }} {{ height }}" role="img" aria-label="Share of images that stand, by size of the change; the numbers are in the table below">
+<div class="beside">
+<figure><svg class="curve axes" viewBox="0 0 {{ width }} {{ height }}" role="img" aria-label="Share of images that stand, by size of the change: {% for size in sizes %}{{ size.robust.value | share }} within {{ size.name }}, {% endfor %}{{ accuracy.value | share }} without a change">
 <path class="frame" d="M{{ left }} {{ top }}V{{ bottom }}H{{ right }}"/>
 {% for tick in down %}<text x="{{ left - 6 }}" y="{{ tick.at + 4 }}" text-anchor="end">{{ tick.text }}</text><path class="grid" d="M{{ left }} {{ tick.at }}H{{ right }}"/>{% endfor %}
-{% for tick in across %}<text x="{{ tick.at }}" y="{{ bottom + 16 }}" text-anchor="middle">{{ tick.text }}</text>{% endfor %}
+{% for tick in across %}<text x="{{ tick.at }}" y="{{ bottom + 18 }}" text-anchor="middle">{{ tick.text }}</text><path class="frame" d="M{{ tick.at }} {{ bottom }}v4"/>{% endfor %}
 <text x="{{ (left + right) / 2 }}" y="{{ height - 2 }}" text-anchor="middle">size of the change, {{ f.parameters.norm }}</text>
 <polyline points="{{ points }}"/>
 {% for size in sizes %}<path class="whisker" d="M{{ size.at }} {{ size.low }}V{{ size.high }}"/><circle cx="{{ size.at }}" cy="{{ size.middle }}" r="3.5"/>{% endfor %}
 </svg><figcaption>share of all images that are right and for which nothing nearer was found; bars are {{ confidence }} intervals</figcaption></figure>
-<div class="scroll" tabindex="0" role="group" aria-label="Accuracy under attack by size of the change"><table class="tiles">
-<caption>Two denominators: robust accuracy is a share of all {{ total }} images, the success rate of the {{ attacked }} that were attacked (all right at first)</caption>
-<thead><tr><th scope="col">change</th><th scope="col">robust accuracy</th><th scope="col">interval</th>{% if sizes %}<th scope="col">success rate</th><th scope="col">interval</th>{% endif %}</tr></thead>
-<tr><th scope="row">none</th><td>{{ accuracy.value | share }}</td><td>{{ accuracy.interval[0] | share }} – {{ accuracy.interval[1] | share }}</td>{% if sizes %}<td></td><td></td>{% endif %}</tr>
-{% for size in sizes %}<tr><th scope="row">{{ size.name }}</th><td>{{ size.robust.value | share }}</td><td>{{ size.robust.interval[0] | share }} – {{ size.robust.interval[1] | share }}</td>
-<td>{{ size.success.value | share }}</td><td>{{ size.success.interval[0] | share }} – {{ size.success.interval[1] | share }}</td></tr>
+<div>
+<div class="scroll" tabindex="0" role="group" aria-label="Accuracy under attack by size of the change"><table class="tiles numbers">
+<caption>Two denominators: robust accuracy is a share of all {{ total }} images, the success rate of the {{ attacked }} that were attacked (all right at first); {{ confidence }} intervals below</caption>
+<thead><tr><th scope="col">change</th><th scope="col">robust accuracy</th>{% if sizes %}<th scope="col">success rate</th>{% endif %}</tr></thead>
+<tr><th scope="row">none</th><td>{{ accuracy.value | share }}<span class="interval">{{ accuracy.interval[0] | share }} – {{ accuracy.interval[1] | share }}</span></td>{% if sizes %}<td></td>{% endif %}</tr>
+{% for size in sizes %}<tr><th scope="row">{{ size.name }}</th><td>{{ size.robust.value | share }}<span class="interval">{{ size.robust.interval[0] | share }} – {{ size.robust.interval[1] | share }}</span></td>
+<td>{{ size.success.value | share }}<span class="interval">{{ size.success.interval[0] | share }} – {{ size.success.interval[1] | share }}</span></td></tr>
 {% endfor %}</table></div>
-<table class="facts"><caption>What was found was looked at again</caption>
-<tr><th scope="row">adversarial inputs</th><td>{{ claimed.value }}, of them not confirmed: {{ unconfirmed.value }} <span class="unit">(stored, read again, classified in another batch size; confirmed in {{ f.parameters["confirmed in"] }})</span></td></tr>
-{% for name, value in rounded %}<tr><th scope="row">saved as an 8-bit picture</th><td>{{ value.value | share }} {{ name }}</td></tr>
-{% endfor %}
-{% if needed %}<tr><th scope="row">for an interval of ±1 point</th><td>{{ needed.value | count }} images would be needed; there are {{ total }}</td></tr>{% endif %}
-</table>
+<table class="facts"><caption>What was found was looked at again: stored, read back, classified in another batch size{{ " and in " ~ witness if witness }}</caption>
+<tr><th scope="row">adversarial inputs</th><td>{{ claimed.value | count }} found, {% if unconfirmed.value %}<b>{{ unconfirmed.value | count }} not confirmed</b>{% else %}all confirmed{% endif %}{% if not witness %} <span class="unit">in {{ f.parameters["confirmed in"] }}</span>{% endif %}</td></tr>
+{% if rounded %}<tr><th scope="row">saved as 8-bit pictures</th><td>{% for name, value in rounded %}{{ value.value | share }} {{ rounding.get(name, name) }}{{ ", " if not loop.last }}{% endfor %}</td></tr>{% endif %}
+{% if needed %}<tr><th scope="row">for an interval of ±1 point</th><td>{{ needed.value | count }} images would be needed; there are {{ total | count }}</td></tr>{% endif %}
+</table></div></div>
 """
+
+    def headline(self, finding: Finding) -> list[Figure]:
+        """Return accuracy, and what is left of it at the smallest and the largest size of the change."""
+        shares = {name: value.value for name, value in finding.values.items() if isinstance(value.value, float)}
+        sizes = [name for name in shares if name.startswith(ROBUST)]
+        norm = finding.parameters["norm"]
+        own = "" if finding.parameters.get("labels") == GIVEN else ", where the model's own answers count as right"
+        told = [Figure(share(shares["accuracy"]), f"right without an attack{own}")] if "accuracy" in shares else []
+        told += [
+            Figure(share(shares[name]), f"right under attack within {name.removeprefix(ROBUST)} ({norm})")
+            for name in dict.fromkeys((*sizes[:1], *sizes[-1:]))
+        ]
+        if not sizes and (median := shares.get("smallest change, median")) is not None:
+            told.append(Figure(number(median), f"is enough for half of the images ({norm})"))
+        return told
 
     def context(self, finding: Finding, run: Evidence, pictures: Pictures) -> dict[str, Any]:  # noqa: ARG002  # a drawing, no picture
         """Place curve, bars and ticks."""
         values = finding.values
         names = [name.removeprefix(ROBUST) for name in values if name.startswith(ROBUST)]
         sizes, shares = (run.array(finding, name) for name in ("epsilons", "robust accuracy"))
-        axes = _Axes(_widest(sizes, shares))
+        asked = [float(finding.parameters[f"epsilon {name}"] or 0) for name in names]
+        axes = _Axes(max(_widest(sizes, shares), 1.05 * max(asked, default=0.0)))
         return {
             "total": values["accuracy"].n,
             "attacked": values["claimed"].n,
@@ -60,6 +88,8 @@ class Robustness(Section):
             "median": values["smallest change, median"].value,
             "claimed": values["claimed"],
             "unconfirmed": values["not confirmed"],
+            "rounding": ROUNDED,
+            "witness": "" if (seen := str(finding.parameters["confirmed in"])).startswith(ALONE) else seen,
             "needed": values.get("images for an interval of +-1 point"),
             "rounded": [
                 (name.removeprefix(ROUNDING), one) for name, one in values.items() if name.startswith(ROUNDING)
@@ -74,7 +104,7 @@ class Robustness(Section):
             "top": 8,
             "bottom": HEIGHT - BOTTOM,
             "down": [{"at": axes.down(tick), "text": f"{100 * tick:.0f} %"} for tick in (0, 0.25, 0.5, 0.75, 1)],
-            "across": [{"at": axes.across(tick), "text": f"{tick:.3g}"} for tick in np.linspace(0, axes.widest, 5)],
+            "across": [{"at": axes.across(tick), "text": f"{tick:.3g}"} for tick in ticks(axes.widest)],
         }
 
 
@@ -108,11 +138,18 @@ class _Axes:
         """Return a step curve's points; of a long one as many as can be seen."""
         chosen = np.unique(np.linspace(0, len(sizes) - 1, POINTS).round().astype(int))
         points, before = [], float(shares[0])
-        for size, share in zip(sizes[chosen], shares[chosen], strict=True):
+        for size, left in zip(sizes[chosen], shares[chosen], strict=True):
             at = self.across(float(size))
-            points += [f"{at},{self.down(before)}", f"{at},{self.down(float(share))}"]
-            before = float(share)
+            points += [f"{at},{self.down(before)}", f"{at},{self.down(float(left))}"]
+            before = float(left)
         return " ".join([*points, f"{WIDTH - 8},{self.down(before)}"])
+
+
+def ticks(widest: float) -> list[float]:
+    """Return round numbers from 0 to at most the widest, four to seven of them."""
+    power = 10.0 ** math.floor(math.log10(widest))
+    step = next(part * power for part in (2, 1, 0.5, 0.25) if widest / (part * power) >= 3)
+    return [step * count for count in range(int(widest / step + 1e-9) + 1)]
 
 
 def _widest(sizes: np.ndarray, shares: np.ndarray) -> float:
