@@ -103,7 +103,7 @@ def _network(folder: Path, make: Callable[[], nn.Module], name: str) -> nn.Modul
 
 def _attacked(model: Model, x: torch.Tensor, y: torch.Tensor, **options: Any) -> dict[str, Any]:
     begun = time.perf_counter()
-    run = xai.attack(model, (x, y), **options)
+    run = xai.attack(model, (x, y), examples=0, **options)
     values = run["robustness"].values
     shares = {name: value.value for name, value in values.items() if "accuracy" in name or "median" in name}
     return {"images": len(x), **shares, "not confirmed": values["not confirmed"].value, "seconds": _since(begun)}
@@ -140,7 +140,7 @@ def _published(models: dict[str, Model], x: torch.Tensor, y: torch.Tensor, long:
 def _beside_peers(network: nn.Module, model: Model, x: torch.Tensor, y: torch.Tensor, epsilon: float) -> dict[str, Any]:
     parameters = {"pgd": {"steps": STEPS, "step_size": STEP_SIZE}}
     begun = time.perf_counter()
-    run = xai.attack(model, (x, y), attacks="pgd", eps=epsilon, parameters=parameters, jobs=1)
+    run = xai.attack(model, (x, y), attacks="pgd", eps=epsilon, parameters=parameters, jobs=1, examples=0)
     whole = _since(begun)
     found: dict[str, Any] = {"xai": _ours(run, epsilon, whole), "limit, seconds": _limit(network, run, x)}
     for name, attack in (("torchattacks", _torchattacks), ("foolbox", _foolbox), ("art", _art)):

@@ -18,8 +18,8 @@ class Pgd(Attack):
         name="pgd",
         title="PGD",
         summary="Small steps along the loss's gradient from random points of the region, always back into it.",
-        limits="Alone it overstates robustness by some points (facts: by ten for one published network); its step "
-        "size and its loss matter. The standard plan is the stronger answer.",
+        limits="Alone it overstates robustness, for some published networks by ten points; its step size and its loss "
+        "matter. The standard plan is the stronger answer.",
         source="Madry, Makelov, Schmidt, Tsipras, Vladu 2018, Towards deep learning models resistant to adversarial "
         "attacks",
         kind=Kind.HEURISTIC,
