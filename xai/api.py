@@ -144,6 +144,8 @@ def attack(
     limit: int | None = None,
     labels: str | Path | None = None,
     parameters: Parameters | None = None,
+    alarms: str | Iterable[str] | None = None,
+    surrogate: Model | None = None,
     jobs: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -162,7 +164,10 @@ def attack(
         target: the class that the attacker wants; default any but the right one.
         limit: take only so many images.
         labels: file with a label each, for arrays that do not bring them.
-        parameters: of attacks, by name: {"pgd": {"steps": 100}}.
+        parameters: of attacks and alarms, by name: {"pgd": {"steps": 100}}.
+        alarms: names of what tells whether the answer can be believed, "all" or "none"; default those that need
+            nothing more.
+        surrogate: another model for the same task, whose gradients are tried on this one.
         jobs: shards at once; default one a core. The answer does not depend on it.
         seed: of everything random.
         progress: called with (stage, done, total).
@@ -177,7 +182,18 @@ def attack(
     """
     names = _names(attacks)
     sizes = [eps] if isinstance(eps, str | float | int) else None if eps is None else list(eps)
-    planned = plan_attack(model, names, plan=plan, norm=norm, epsilons=sizes, target=target, parameters=parameters)
+    listened = _names(alarms)
+    planned = plan_attack(
+        model,
+        names,
+        plan=plan,
+        norm=norm,
+        epsilons=sizes,
+        target=target,
+        parameters=parameters,
+        alarms=listened,
+        surrogate=surrogate,
+    )
     images = open_data(data, model, labels=labels).limited(limit)
     call = _call(
         "attack",
@@ -191,6 +207,8 @@ def attack(
         limit=limit,
         labels=labels,
         parameters=parameters,
+        alarms=listened,
+        surrogate=surrogate,
         seed=seed or None,
     )
     runtime = Runtime(device=model.device, seed=seed, progress=progress or silent)
@@ -265,5 +283,7 @@ def _options(options: Mapping[str, object]) -> str:
 def _written(value: object) -> str:
     if isinstance(value, Path):
         return repr(str(value))
+    if isinstance(value, Model) and value.call:
+        return value.call
     plain = isinstance(value, str | int | float | list | tuple | dict)
     return repr(value) if plain else f"...  # a live {type(value).__name__}\n"

@@ -44,6 +44,13 @@ def attack(
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="File with a label each, for arrays without.")] = None,
     classes: Annotated[Path | None, typer.Option(help="File with the classes' names.")] = None,
+    alarms: Annotated[
+        str | None,
+        typer.Option(help="What tells whether to believe it: names, all or none; default the ones that need no more."),
+    ] = None,
+    surrogate: Annotated[
+        str | None, typer.Option(help="Another model for the same task, whose gradients are tried on this one.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Take only so many images.")] = None,
     fail_under: Annotated[
         float | None,
@@ -67,7 +74,7 @@ def attack(
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of everything random.")] = 0,
     parameters: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="ATTACK.PARAM=VALUE", help="An attack's parameter; may be repeated."),
+        typer.Option("--set", metavar="NAME.PARAM=VALUE", help="A parameter of an attack or alarm; may be repeated."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder of the run; default xai-runs/attack-<model>-<n>.")
@@ -94,8 +101,17 @@ def attack(
     settings = read_settings(parameters or [])
     place = resolve_device(device)
     loaded = load(model, arch=arch, card=card, labels=classes, device=place, seed=seed, trusted=trust_model)
+    other = None if surrogate is None else load(surrogate, device=place, seed=seed, trusted=trust_model)
     planned = plan_attack(
-        loaded, _listed(attacks), plan=plan, norm=norm, epsilons=_listed(eps), target=target, parameters=settings
+        loaded,
+        _listed(attacks),
+        plan=plan,
+        norm=norm,
+        epsilons=_listed(eps),
+        target=target,
+        parameters=settings,
+        alarms=_listed(alarms),
+        surrogate=other,
     )
     images = open_data(data, loaded, labels=labels).limited(limit)
     folder = output or free_folder("attack", Path(model.rpartition(":")[2]).stem)
@@ -137,6 +153,8 @@ def _command(given: dict[str, Any]) -> str:
         "target",
         "labels",
         "classes",
+        "alarms",
+        "surrogate",
         "limit",
         "fail_under",
         "arch",
@@ -163,6 +181,10 @@ def _tell(run: Run) -> None:
             say(f"{finding.status}: {finding.title}: {finding.reason}")
         for note in finding.notes:
             say(f"note: {finding.title}: {note}")
+        for entry in finding.trust:
+            if entry.status == "failed" or entry.speaks == "against":
+                said = entry.sentence or f"failed: {entry.reason}"
+                say(f"{'alarm' if entry.speaks == 'against' else 'note'}: {entry.title}: {said}")
     for name, value in run.findings[0].values.items():
         if "accuracy" in name and value.interval and isinstance(value.value, float):
             low, high = (f"{100 * bound:.1f}" for bound in value.interval)

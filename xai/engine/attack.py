@@ -18,6 +18,7 @@ import torch
 
 from xai.data.dataset import DataSet, Skipped, check_any_read
 from xai.data.samples import Sample
+from xai.engine.belief import Belief
 from xai.engine.confirm import Witness, confirm, witness
 from xai.engine.facts import model_record, versions
 from xai.engine.outcome import Outcome, findings
@@ -242,6 +243,8 @@ def attack(
     outcome = Outcome(kept, len(shards), plan)
     if not outcome.images:
         check_any_read(data, [Skipped(index, **one) for index, one in enumerate(outcome.skipped)])
+    whole, *others = findings(outcome, assault.witness, store)
+    trust = Belief(model, data, plan, outcome, runtime).trust()
     return Run(
         RunRecord(
             verb="attack",
@@ -252,7 +255,7 @@ def attack(
             settings=runtime.settings(),
             model=model_record(model),
             inputs=(),
-            findings=findings(outcome, assault.witness, store),
+            findings=(whole.model_copy(update={"trust": trust}), *others),
             notes=(*notes, *data.notes, *outcome.notes(data)),
         ),
         store,

@@ -9,13 +9,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from xai.engine.alarms import check_surrogate, plan_alarms
 from xai.engine.plan import Parameters
 from xai.errors import NotApplicableError, UsageError, unknown
 from xai.models.card import one_line
 from xai.models.model import Model
 from xai.registry import Need
+from xai.robustness.alarms.base import Alarm
 from xai.robustness.attacks.base import Attack, attacks
-from xai.robustness.norms import Norm
+from xai.robustness.norms import Norm, diameter
 from xai.robustness.regions import Region, read_epsilon
 from xai.robustness.victim import Victim
 
@@ -34,6 +36,8 @@ class AttackPlan:
         wanted: the class that the attacker wants; None for any other than the right one.
         minima: whether attacks that look for the smallest change use all their steps.
         name: of the plan, "" for a plan of the user's own.
+        alarms: that say whether the answer can be believed; they do not change it.
+        surrogate: another model for the same task, which some of them use.
     """
 
     attacks: tuple[Attack, ...]
@@ -43,6 +47,8 @@ class AttackPlan:
     wanted: int | None
     minima: bool
     name: str
+    alarms: tuple[Alarm, ...] = ()
+    surrogate: Model | None = None
 
     def region(self, model: Model, epsilon: float) -> Region:
         """Return the ball of that size, clipped to the model's range."""
@@ -76,6 +82,8 @@ def plan_attack(
     epsilons: Iterable[str | float] | None = None,
     target: str | int | None = None,
     parameters: Parameters | None = None,
+    alarms: Iterable[str] | None = None,
+    surrogate: Model | None = None,
 ) -> AttackPlan:
     """Return the plan; raise UsageError for any name or value that does not exist or fit.
 
@@ -87,14 +95,18 @@ def plan_attack(
         epsilons: sizes of the change, "8/255" or numbers; default 1, 2, 4 and 8/255 of the range for linf. An attack
             that looks for the smallest change needs none.
         target: the class that is wanted; default any but the right one.
-        parameters: of attacks, by name.
+        parameters: of attacks and alarms, by name.
+        alarms: names, "all" or "none"; default those that declare themselves default.
+        surrogate: another model for the same task.
     """
     if norm not in tuple(Norm):
         raise unknown("norm", norm, tuple(Norm))
     if plan is not None and names is not None:
         raise UsageError("attacks and a plan were named; name one of them")
     chosen = _planned(plan) if plan is not None else _chosen(names)
-    made = _made(chosen, parameters or {})
+    listened, of_attacks = plan_alarms(alarms, parameters or {})
+    check_surrogate(model, surrogate)
+    made = _made(chosen, of_attacks)
     given = Norm(norm)
     sizes = _sizes(model, given, epsilons, minimal=all(attack.minimal for attack in made))
     wanted = None if target is None else model.target(target).index
@@ -110,7 +122,7 @@ def plan_attack(
             f"none of the attacks can be tried: {'; '.join(reason for _, reason in skipped)}{_other(model)}"
         )
     minima = epsilons is None and any(attack.minimal for attack in fit)
-    return AttackPlan(tuple(fit), tuple(skipped), given, sizes, wanted, minima, plan or "")
+    return AttackPlan(tuple(fit), tuple(skipped), given, sizes, wanted, minima, plan or "", listened, surrogate)
 
 
 def plans() -> list[str]:
@@ -199,8 +211,7 @@ def _check_within(model: Model, norm: Norm, text: str, value: float) -> None:
     if model.input.range is None:
         return
     low, high = model.input.range
-    numbers = math.prod(model.input.shape)
-    largest = (high - low) * {Norm.LINF: 1.0, Norm.L2: math.sqrt(numbers), Norm.L1: float(numbers)}[norm]
+    largest = diameter(high - low, math.prod(model.input.shape), norm)
     if value > largest:
         near = f"; {text}/255 was meant?" if norm is Norm.LINF and value <= 255 * largest and "/" not in text else ""
         raise UsageError(
