@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 
 import torch
@@ -24,6 +25,11 @@ def size(delta: torch.Tensor, norm: Norm) -> torch.Tensor:
     if norm is Norm.LINF:
         return flat.abs().amax(1)
     return flat.square().sum(1).sqrt() if norm is Norm.L2 else flat.abs().sum(1)
+
+
+def diameter(width: float, numbers: int, norm: Norm) -> float:
+    """Return the largest distance of two inputs of so many numbers, each from a range of that width."""
+    return width * {Norm.LINF: 1.0, Norm.L2: math.sqrt(numbers), Norm.L1: float(numbers)}[norm]
 
 
 def each(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -61,9 +61,13 @@ class Victim:
             scores = self.scores(points)
             value = loss(scores)
             columns = [value] if value.ndim == 1 else list(value.unbind(1))
-            slopes = [
-                torch.autograd.grad(column.sum(), points, retain_graph=column is not columns[-1])[0]
-                for column in columns
-            ]
+            slopes = [_slope(column, points, last=column is columns[-1]) for column in columns]
         self.backwards += len(x) * len(columns)
         return scores.detach(), value.detach(), slopes[0] if value.ndim == 1 else torch.stack(slopes, 1)
+
+
+def _slope(value: torch.Tensor, points: torch.Tensor, *, last: bool) -> torch.Tensor:
+    """Return the gradient of a loss (n,), zero where none leads back to the points, as through integers."""
+    if not value.requires_grad:
+        return torch.zeros_like(points)
+    return torch.autograd.grad(value.sum(), points, retain_graph=not last, allow_unused=True, materialize_grads=True)[0]

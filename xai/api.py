@@ -149,6 +149,8 @@ def attack(
     severities: Iterable[int] = SEVERITIES,
     parameters: Parameters | None = None,
     examples: int = EXAMPLES,
+    alarms: str | Iterable[str] | None = None,
+    surrogate: Model | None = None,
     jobs: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -171,6 +173,10 @@ def attack(
         severities: of the corruptions, 1 to 5.
         parameters: of attacks and corruptions, by name: {"pgd": {"steps": 100}}.
         examples: how many of the adversarial inputs are looked at closer: what changed, and what became of the maps.
+        parameters: of attacks and alarms, by name: {"pgd": {"steps": 100}}.
+        alarms: names of what tells whether the answer can be believed, "all" or "none"; default those that need
+            nothing more.
+        surrogate: another model for the same task, whose gradients are tried on this one.
         jobs: shards at once; default one a core. The answer does not depend on it.
         seed: of everything random.
         progress: called with (stage, done, total).
@@ -186,6 +192,7 @@ def attack(
     names = _names(attacks)
     sizes = [eps] if isinstance(eps, str | float | int) else None if eps is None else list(eps)
     damage, degrees = _names(corruptions), list(severities)
+    listened = _names(alarms)
     planned = plan_attack(
         model,
         names,
@@ -196,6 +203,8 @@ def attack(
         parameters=parameters,
         corrupted_by=damage,
         severities=degrees,
+        alarms=listened,
+        surrogate=surrogate,
     )
     images = open_data(data, model, labels=labels).limited(limit)
     call = _call(
@@ -213,6 +222,8 @@ def attack(
         severities=degrees if damage else None,
         parameters=parameters,
         examples=None if examples == EXAMPLES else examples,
+        alarms=listened,
+        surrogate=surrogate,
         seed=seed or None,
     )
     runtime = Runtime(device=model.device, seed=seed, progress=progress or silent)
@@ -287,5 +298,7 @@ def _options(options: Mapping[str, object]) -> str:
 def _written(value: object) -> str:
     if isinstance(value, Path):
         return repr(str(value))
+    if isinstance(value, Model) and value.call:
+        return value.call
     plain = isinstance(value, str | int | float | list | tuple | dict)
     return repr(value) if plain else f"...  # a live {type(value).__name__}\n"

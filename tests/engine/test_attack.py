@@ -35,7 +35,7 @@ def images(model: Model, count: int = 40, wrong: int = 4) -> tuple[torch.Tensor,
 
 def attacked(model: Model, *names: str, eps: tuple[str, ...] = ("0.05", "0.1"), **options: Any) -> Run:
     kept = {key: options.pop(key) for key in ("jobs", "folder", "runtime", "store", "examples") if key in options}
-    plan = plan_attack(model, names or ("pgd",), epsilons=eps, **options)
+    plan = plan_attack(model, names or ("pgd",), epsilons=eps, **{"alarms": ["none"], **options})
     return attack(model, open_data(images(model), model), plan, **kept)
 
 
@@ -133,7 +133,7 @@ def test_a_run_that_was_killed_ten_times_ends_in_the_same_record(
 
 def test_without_labels_the_models_answer_is_taken_and_said(model: Model) -> None:
     x, _ = images(model)
-    run = attack(model, open_data(x, model), plan_attack(model, ["fgsm"], epsilons=["0.1"]))
+    run = attack(model, open_data(x, model), plan_attack(model, ["fgsm"], epsilons=["0.1"], alarms=["none"]))
     assert run.findings[0].values["accuracy"].value == 1
     assert any("40 of 40 images have no label" in note for note in run.record.notes)
 
@@ -183,7 +183,9 @@ def test_outputs_that_are_no_numbers_are_wrong(model: Model) -> None:
     broken = replace(
         model, forward=lambda x: model.forward(x) * torch.where(x.flatten(1).sum(1, keepdim=True) > 10, torch.nan, 1.0)
     )
-    run = attack(broken, open_data(images(model), model), plan_attack(model, ["fgsm"], epsilons=["0.01"]))
+    run = attack(
+        broken, open_data(images(model), model), plan_attack(model, ["fgsm"], epsilons=["0.01"], alarms=["none"])
+    )
     assert any("outputs are NaN or infinite" in note for note in run.record.notes)
     assert run.findings[0].values["accuracy"].value < 36 / 40
 

@@ -50,6 +50,13 @@ def attack(
         typer.Option(help="Damage without an attacker: names, default (the fifteen of ImageNet-C) or all."),
     ] = None,
     severities: Annotated[str, typer.Option(help="Of the corruptions: 1,3,5.")] = "1,2,3,4,5",
+    alarms: Annotated[
+        str | None,
+        typer.Option(help="What tells whether to believe it: names, all or none; default the ones that need no more."),
+    ] = None,
+    surrogate: Annotated[
+        str | None, typer.Option(help="Another model for the same task, whose gradients are tried on this one.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Take only so many images.")] = None,
     examples: Annotated[
         int | None, typer.Option(min=0, help="Look closer at so many of the adversarial images; default 4.")
@@ -76,7 +83,7 @@ def attack(
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of everything random.")] = 0,
     parameters: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="ATTACK.PARAM=VALUE", help="An attack's parameter; may be repeated."),
+        typer.Option("--set", metavar="NAME.PARAM=VALUE", help="A parameter of an attack or alarm; may be repeated."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder of the run; default xai-runs/attack-<model>-<n>.")
@@ -104,6 +111,7 @@ def attack(
     settings = read_settings(parameters or [])
     place = resolve_device(device)
     loaded = load(model, arch=arch, card=card, labels=classes, device=place, seed=seed, trusted=trust_model)
+    other = None if surrogate is None else load(surrogate, device=place, seed=seed, trusted=trust_model)
     planned = plan_attack(
         loaded,
         _listed(attacks),
@@ -114,6 +122,8 @@ def attack(
         parameters=settings,
         corrupted_by=_listed(corruptions),
         severities=_degrees(severities),
+        alarms=_listed(alarms),
+        surrogate=other,
     )
     images = open_data(data, loaded, labels=labels).limited(limit)
     folder = output or free_folder("attack", Path(model.rpartition(":")[2]).stem)
@@ -163,6 +173,8 @@ def _command(given: dict[str, Any]) -> str:
         "target",
         "labels",
         "classes",
+        "alarms",
+        "surrogate",
         "limit",
         "examples",
         "corruptions",
@@ -192,6 +204,10 @@ def _tell(run: Run) -> None:
             say(f"{finding.status}: {finding.title}: {finding.reason}")
         for note in finding.notes:
             say(f"note: {finding.title}: {note}")
+        for entry in finding.trust:
+            if entry.status == "failed" or entry.speaks == "against":
+                said = entry.sentence or f"failed: {entry.reason}"
+                say(f"{'alarm' if entry.speaks == 'against' else 'note'}: {entry.title}: {said}")
     for name, value in run.findings[0].values.items():
         if "accuracy" in name and value.interval and isinstance(value.value, float):
             low, high = (f"{100 * bound:.1f}" for bound in value.interval)

@@ -15,15 +15,17 @@ def methods(
     name: Annotated[str | None, typer.Argument(help="One of them, with its parameters and limits.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the declarations as JSON.")] = False,
 ) -> None:
-    """List methods, the measures that judge their maps, attacks and corruptions; or what one of them declares."""
+    """List methods, the measures that judge their maps, attacks, their alarms and corruptions; or what one declares."""
     from xai.explainers.base import explainers
     from xai.measures.base import measures
+    from xai.robustness.alarms.base import alarms
     from xai.robustness.attacks.base import attacks
     from xai.robustness.corruptions.base import corruptions
 
     declared = [_declared(cls, cls.family) for cls in explainers.all().values()]
     declared += [_declared(cls, "measure") for cls in measures.all().values()]
     declared += [_declared(cls, "attack") for cls in attacks.all().values()]
+    declared += [_declared(cls, "alarm") for cls in alarms.all().values()]
     declared += [_declared(cls, "corruption") for cls in corruptions.all().values()]
     if name:
         declared = [entry for entry in declared if entry["name"] == name] or _refuse(name, declared)
@@ -36,7 +38,7 @@ def methods(
 
 
 def _refuse(name: str, declared: list[dict[str, Any]]) -> NoReturn:
-    raise unknown("method, measure, attack or corruption", name, [entry["name"] for entry in declared])
+    raise unknown("method, measure, attack, alarm or corruption", name, [entry["name"] for entry in declared])
 
 
 def _declared(cls: Any, family: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import torch
 
 from xai.data.dataset import DataSet, Skipped, check_any_read
 from xai.data.samples import Sample
+from xai.engine.belief import Belief
 from xai.engine.changes import EXAMPLES, Study
 from xai.engine.confirm import Witness, confirm, witness
 from xai.engine.facts import model_record, versions
@@ -267,6 +268,8 @@ def attack(
         check_any_read(data, [Skipped(index, **one) for index, one in enumerate(outcome.skipped)])
     study = Study(model, data, shards, plan.norm, outcome.adversarial, runtime, store)
     inputs, changes = study.of(outcome.rows(), examples)
+    whole, *others = findings(outcome, model, assault.witness, store)
+    trust = Belief(model, data, plan, outcome, runtime).trust()
     return Run(
         RunRecord(
             verb="attack",
@@ -277,7 +280,7 @@ def attack(
             settings=runtime.settings(),
             model=model_record(model),
             inputs=inputs,
-            findings=(*findings(outcome, model, assault.witness, store), *changes),
+            findings=(whole.model_copy(update={"trust": trust}), *others, *changes),
             notes=(*notes, *data.notes, *outcome.notes(data)),
         ),
         store,

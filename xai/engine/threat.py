@@ -9,14 +9,16 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from xai.engine.alarms import check_surrogate, plan_alarms
 from xai.engine.plan import ALL, NONE, Parameters
 from xai.errors import NotApplicableError, UsageError, unknown
 from xai.models.card import one_line
 from xai.models.model import Model
 from xai.registry import Need
+from xai.robustness.alarms.base import Alarm
 from xai.robustness.attacks.base import Attack, attacks
 from xai.robustness.corruptions.base import SEVERITIES, Corruption, corruptions
-from xai.robustness.norms import Norm
+from xai.robustness.norms import Norm, diameter
 from xai.robustness.regions import Region, read_epsilon
 from xai.robustness.victim import Victim
 
@@ -38,6 +40,8 @@ class AttackPlan:
         name: of the plan, "" for a plan of the user's own.
         corruptions: what happens to inputs without an attacker, a severity each, with the reason why it cannot be
             tried, or "".
+        alarms: that say whether the answer can be believed; they do not change it.
+        surrogate: another model for the same task, which some of them use.
     """
 
     attacks: tuple[Attack, ...]
@@ -48,6 +52,8 @@ class AttackPlan:
     minima: bool
     name: str
     corruptions: tuple[tuple[Corruption, str], ...] = ()
+    alarms: tuple[Alarm, ...] = ()
+    surrogate: Model | None = None
 
     def region(self, model: Model, epsilon: float) -> Region:
         """Return the ball of that size, clipped to the model's range."""
@@ -84,6 +90,8 @@ def plan_attack(
     parameters: Parameters | None = None,
     corrupted_by: Iterable[str] | None = None,
     severities: Iterable[int] = SEVERITIES,
+    alarms: Iterable[str] | None = None,
+    surrogate: Model | None = None,
 ) -> AttackPlan:
     """Return the plan; raise UsageError for any name or value that does not exist or fit.
 
@@ -95,19 +103,23 @@ def plan_attack(
         epsilons: sizes of the change, "8/255" or numbers; default 1, 2, 4 and 8/255 of the range for linf. An attack
             that looks for the smallest change needs none.
         target: the class that is wanted; default any but the right one.
-        parameters: of attacks and corruptions, by name.
+        parameters: of attacks, corruptions and alarms, by name.
         corrupted_by: names of corruptions, "all" or "default"; default none.
         severities: of the corruptions, 1 to 5.
+        alarms: names, "all" or "none"; default those that declare themselves default.
+        surrogate: another model for the same task.
     """
     if norm not in tuple(Norm):
         raise unknown("norm", norm, [known.value for known in Norm])
     if plan is not None and names is not None:
         raise UsageError("attacks and a plan were named; name one of them")
     chosen = _planned(plan) if plan is not None else _chosen(names)
+    listened, others = plan_alarms(alarms, parameters or {})
+    check_surrogate(model, surrogate)
     damaging = _damaging(corrupted_by)
-    _check_names(parameters or {}, [*chosen, *damaging])
-    made = [_one(cls, (parameters or {}).get(cls.about.name, {})) for cls in chosen]
-    worse = _severe(damaging, severities, parameters or {}, model)
+    _check_names(others, [*chosen, *damaging])
+    made = [_one(cls, others.get(cls.about.name, {})) for cls in chosen]
+    worse = _severe(damaging, severities, others, model)
     given = Norm(norm)
     if not made and not worse:
         raise UsageError("neither an attack nor a corruption was named: there is nothing to do")
@@ -127,7 +139,7 @@ def plan_attack(
             f"none of the attacks can be tried: {'; '.join(reason for _, reason in skipped)}{_other(model)}"
         )
     minima = epsilons is None and any(attack.minimal for attack in fit)
-    return AttackPlan(tuple(fit), tuple(skipped), given, sizes, wanted, minima, plan or "", worse)
+    return AttackPlan(tuple(fit), tuple(skipped), given, sizes, wanted, minima, plan or "", worse, listened, surrogate)
 
 
 def plans() -> list[str]:
@@ -243,8 +255,7 @@ def _check_within(model: Model, norm: Norm, text: str, value: float) -> None:
     if model.input.range is None:
         return
     low, high = model.input.range
-    numbers = math.prod(model.input.shape)
-    largest = (high - low) * {Norm.LINF: 1.0, Norm.L2: math.sqrt(numbers), Norm.L1: float(numbers)}[norm]
+    largest = diameter(high - low, math.prod(model.input.shape), norm)
     if value > largest:
         near = f"; {text}/255 was meant?" if norm is Norm.LINF and value <= 255 * largest and "/" not in text else ""
         raise UsageError(

@@ -1,0 +1,71 @@
+"""Which alarms are listened to, checked before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from xai.engine.plan import ALL, NONE, Parameters
+from xai.errors import UsageError, unknown
+from xai.models.card import one_line
+from xai.models.model import Model
+from xai.robustness.alarms.base import Alarm, alarms
+
+DEFAULT = "default"
+
+
+def plan_alarms(names: Iterable[str] | None, parameters: Parameters) -> tuple[tuple[Alarm, ...], Parameters]:
+    """Return the alarms, and those parameters that are of something else.
+
+    Args:
+        names: of alarms, "all", "none" or "default", which None is too.
+        parameters: by name of what they are for.
+
+    Raises:
+        UsageError: a name or value does not exist or fit.
+    """
+    known = alarms.all()
+    own = {name: values for name, values in parameters.items() if name in known}
+    chosen = _chosen(names, known)
+    for name in own:
+        if known[name] not in chosen:
+            listed = ", ".join(cls.about.name for cls in chosen) or "none"
+            raise UsageError(f"parameters were given for {name}, which is not among the alarms chosen: {listed}")
+    rest = {name: values for name, values in parameters.items() if name not in known}
+    return tuple(_made(cls, own.get(cls.about.name, {})) for cls in chosen), rest
+
+
+def check_surrogate(model: Model, surrogate: Model | None) -> None:
+    """Raise UsageError if another model does not take the same inputs, or knows another number of classes."""
+    if surrogate is None:
+        return
+    for what, own, other in (
+        ("inputs of shape", model.input.shape, surrogate.input.shape),
+        ("values in", model.input.range, surrogate.input.range),
+        ("this many classes:", len(model.classes), len(surrogate.classes)),
+    ):
+        if own != other:
+            raise UsageError(
+                f"the surrogate does not fit: expected {what} {own}, as the model has; {surrogate.name} has {other}"
+            )
+
+
+def _chosen(names: Iterable[str] | None, known: Mapping[str, type[Alarm]]) -> list[type[Alarm]]:
+    wanted = [DEFAULT] if names is None else list(dict.fromkeys([names] if isinstance(names, str) else names))
+    if not wanted:
+        raise UsageError("no alarm was named; expected some, all, none or default; see xai methods")
+    if wanted in ([ALL], [DEFAULT]):
+        return [cls for cls in known.values() if cls.about.default or wanted == [ALL]]
+    return [] if wanted == [NONE] else [alarms.get(name) for name in wanted]
+
+
+def _made(cls: type[Alarm], values: Mapping[str, Any]) -> Alarm:
+    for key in values:
+        if key not in cls.model_fields:
+            raise unknown(f"parameter of {cls.about.name}", key, cls.model_fields)
+    try:
+        return cls.model_validate(dict(values))
+    except ValidationError as error:
+        raise UsageError(f"parameters of {cls.about.name} do not fit: {one_line(error)}") from error
