@@ -195,7 +195,11 @@ def test_three_classes_are_too_few_for_the_targeted_ratio(place: Path, capsys: p
     assert "needs at least 4 classes; the model has 3" in told(capsys)[0]
     assert run(["attack", "three.pt2", "three.npz", "--attack", "apgd-t,pgd", "--eps", "0.1", "-o", "out"]) == 0
     statuses = {finding.method: finding.status for finding in open_run(place / "out").findings}
-    assert statuses == {"robustness": "ok", "pgd": "ok", "apgd-t": "skipped"}
+    assert {name: statuses[name] for name in ("robustness", "pgd", "apgd-t")} == {
+        "robustness": "ok",
+        "pgd": "ok",
+        "apgd-t": "skipped",
+    }
 
 
 def test_a_black_box_is_told_which_attack_needs_no_gradients(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -266,7 +270,7 @@ def test_a_killed_run_is_gone_on_with(place: Path) -> None:
     process.communicate()
     assert not (place / "out").exists()
     done = {path.name: path.stat().st_mtime_ns for path in place.glob("out.partial/shards/0*.json")}
-    assert 1 <= len(done) < 8
+    assert 1 <= len(done) < 30
     assert run(["attack", "net.pt2", "large.npz", *slow]) == 2
     assert run(["attack", "net.pt2", "large.npz", *slow, "--resume", "--seed", "1"]) == 2
     kept = {path.name: path.stat().st_mtime_ns for path in place.glob("out.partial/shards/0*.json")}

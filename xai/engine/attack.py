@@ -35,7 +35,8 @@ from xai.robustness.victim import Victim
 from xai.runtime import Runtime
 
 SHARD_BYTES = 32 * 2**20  # of a shard's inputs: several copies of them live at once
-LARGEST_SHARD, LARGEST_BATCH = 512, 256
+LARGEST_SHARD, LARGEST_BATCH = 128, 128
+SMALL = 2**20  # bytes of activations an input: with less, a second thread costs more than it brings
 
 
 def shard_size(model: Model) -> int:
@@ -242,7 +243,8 @@ def attack(
     store = store if store is not None else MemoryStore()
     created, begun = datetime.now(UTC), time.perf_counter()
     shards = data.shards(shard_size(model))
-    threads = runtime.threads or (1 if len(shards) >= cores() else cores())
+    alone = len(shards) >= cores() or model.bytes_per_input < SMALL
+    threads = runtime.threads or (1 if alone else cores())
     runtime = replace(runtime, threads=threads)  # it follows from the data: the same whatever the number of jobs
     kept = Kept(folder, _digest(model, data, plan, runtime))
     assault = Assault(model, plan, runtime, store, witness(model))
