@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-SECONDS = 60.0
+SECONDS = 45.0  # that all waiting while a model is opened may take
 
 _left: ContextVar[float | None] = ContextVar("seconds that opening may still wait", default=None)
 
