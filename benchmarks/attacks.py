@@ -103,7 +103,7 @@ def _network(folder: Path, make: Callable[[], nn.Module], name: str) -> nn.Modul
 
 def _attacked(model: Model, x: torch.Tensor, y: torch.Tensor, **options: Any) -> dict[str, Any]:
     begun = time.perf_counter()
-    run = xai.attack(model, (x, y), examples=0, **options)
+    run = xai.attack(model, (x, y), examples=0, alarms="none", **options)
     values = run["robustness"].values
     shares = {name: value.value for name, value in values.items() if "accuracy" in name or "median" in name}
     return {"images": len(x), **shares, "not confirmed": values["not confirmed"].value, "seconds": _since(begun)}
@@ -140,7 +140,7 @@ def _published(models: dict[str, Model], x: torch.Tensor, y: torch.Tensor, long:
 def _beside_peers(network: nn.Module, model: Model, x: torch.Tensor, y: torch.Tensor, epsilon: float) -> dict[str, Any]:
     parameters = {"pgd": {"steps": STEPS, "step_size": STEP_SIZE}}
     begun = time.perf_counter()
-    run = xai.attack(model, (x, y), attacks="pgd", eps=epsilon, parameters=parameters, jobs=1, examples=0)
+    run = xai.attack(model, (x, y), attacks="pgd", eps=epsilon, parameters=parameters, examples=0, alarms="none")
     whole = _since(begun)
     found: dict[str, Any] = {"xai": _ours(run, epsilon, whole), "limit, seconds": _limit(network, run, x)}
     for name, attack in (("torchattacks", _torchattacks), ("foolbox", _foolbox), ("art", _art)):
@@ -155,7 +155,7 @@ def _beside_peers(network: nn.Module, model: Model, x: torch.Tensor, y: torch.Te
         with torch.no_grad():
             right = (network(adversarial).argmax(1) == y) & (network(x).argmax(1) == y)
         found[name] = {"robust accuracy": float(right.double().mean()), "seconds": seconds}
-        found[name]["times as long as xai's search"] = round(seconds / found["xai"]["seconds of the search"], 2)
+        found[name]["times as long as xai, confirmation included"] = round(seconds / whole, 2)
     return found
 
 
@@ -163,8 +163,8 @@ def _ours(run: Run, epsilon: float, whole: float) -> dict[str, Any]:
     search = run["pgd"]
     return {
         "robust accuracy": run["robustness"].values[f"robust accuracy at {epsilon}"].value,
-        "seconds of the search": round(search.record.seconds, 2),
         "seconds with confirmation": whole,
+        "seconds of the search, summed over jobs": round(search.record.seconds, 2),
         "forwards": search.values["forwards"].value,
         "backwards": search.values["backwards"].value,
     }
