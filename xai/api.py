@@ -11,9 +11,10 @@ from xai.data.dataset import open_data
 from xai.data.samples import left_out, read_samples
 from xai.engine.attack import attack as run_attack
 from xai.engine.changes import EXAMPLES
+from xai.engine.choice import Parameters
 from xai.engine.explain import explain as run_explain
 from xai.engine.inspect import inspect as run_inspect
-from xai.engine.plan import Parameters, plan_explain
+from xai.engine.plan import plan_explain
 from xai.engine.threat import plan_attack
 from xai.errors import UsageError
 from xai.models.example import Example

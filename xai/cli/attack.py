@@ -200,10 +200,11 @@ def _tell(run: Run) -> None:
     for line in run.record.notes:
         say(f"note: {line}")
     for finding in run.findings:
+        where = finding.title if finding.input is None else f"{finding.title} on {finding.input}"
         if finding.status != "ok":
-            say(f"{finding.status}: {finding.title}: {finding.reason}")
+            say(f"{finding.status}: {where}: {finding.reason}")
         for note in finding.notes:
-            say(f"note: {finding.title}: {note}")
+            say(f"note: {where}: {note}")
         for entry in finding.trust:
             if entry.status == "failed" or entry.speaks == "against":
                 said = entry.sentence or f"failed: {entry.reason}"

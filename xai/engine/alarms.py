@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
-from pydantic import ValidationError
-
-from xai.engine.plan import ALL, NONE, Parameters
-from xai.errors import UsageError, unknown
-from xai.models.card import one_line
+from xai.engine.choice import DEFAULT, Parameters, defaults, made, named
+from xai.errors import UsageError
 from xai.models.model import Model
 from xai.robustness.alarms.base import Alarm, alarms
-
-DEFAULT = "default"
 
 
 def plan_alarms(names: Iterable[str] | None, parameters: Parameters) -> tuple[tuple[Alarm, ...], Parameters]:
@@ -28,13 +22,13 @@ def plan_alarms(names: Iterable[str] | None, parameters: Parameters) -> tuple[tu
     """
     known = alarms.all()
     own = {name: values for name, values in parameters.items() if name in known}
-    chosen = _chosen(names, known)
+    chosen = _chosen(names)
     for name in own:
         if known[name] not in chosen:
             listed = ", ".join(cls.about.name for cls in chosen) or "none"
             raise UsageError(f"parameters were given for {name}, which is not among the alarms chosen: {listed}")
     rest = {name: values for name, values in parameters.items() if name not in known}
-    return tuple(_made(cls, own.get(cls.about.name, {})) for cls in chosen), rest
+    return tuple(made(cls, own.get(cls.about.name, {})) for cls in chosen), rest
 
 
 def check_surrogate(model: Model, surrogate: Model | None) -> None:
@@ -52,20 +46,8 @@ def check_surrogate(model: Model, surrogate: Model | None) -> None:
             )
 
 
-def _chosen(names: Iterable[str] | None, known: Mapping[str, type[Alarm]]) -> list[type[Alarm]]:
-    wanted = [DEFAULT] if names is None else list(dict.fromkeys([names] if isinstance(names, str) else names))
+def _chosen(names: Iterable[str] | None) -> list[type[Alarm]]:
+    wanted = [DEFAULT] if names is None else list(names)
     if not wanted:
         raise UsageError("no alarm was named; expected some, all, none or default; see xai methods")
-    if wanted in ([ALL], [DEFAULT]):
-        return [cls for cls in known.values() if cls.about.default or wanted == [ALL]]
-    return [] if wanted == [NONE] else [alarms.get(name) for name in wanted]
-
-
-def _made(cls: type[Alarm], values: Mapping[str, Any]) -> Alarm:
-    for key in values:
-        if key not in cls.model_fields:
-            raise unknown(f"parameter of {cls.about.name}", key, cls.model_fields)
-    try:
-        return cls.model_validate(dict(values))
-    except ValidationError as error:
-        raise UsageError(f"parameters of {cls.about.name} do not fit: {one_line(error)}") from error
+    return defaults(alarms) if wanted == [DEFAULT] else named(alarms, wanted)

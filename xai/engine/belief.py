@@ -10,11 +10,12 @@ import torch
 
 from xai.data.dataset import DataSet
 from xai.engine.attempt import Attempt, attempt
+from xai.engine.choice import beyond
 from xai.engine.outcome import Outcome
 from xai.engine.standing import Standing
 from xai.engine.threat import AttackPlan
+from xai.engine.trust import trust_record
 from xai.models.model import Model
-from xai.registry import Need
 from xai.reports.records import Scalar, Trust
 from xai.robustness.alarms.base import Alarm, Signal, Subject
 from xai.robustness.search import Case
@@ -66,27 +67,11 @@ class Belief:
             tried = attempt(about.name, lambda: alarm.listen(subject))
             used = {"images": len(subject), "norm": subject.region.norm.value, "epsilon": subject.region.epsilon}
         said = tried.answer or Signal("", "neither", {})
-        return Trust(
-            measure=about.name,
-            title=about.title,
-            sentence=said.sentence,
-            speaks=said.speaks,
-            description=about.summary,
-            limits=about.limits,
-            source=about.source,
-            kind=about.kind.value,
-            status=tried.status,
-            reason=tried.reason,
-            parameters={**alarm.model_dump(mode="json"), **used, **said.chosen},
-            values=said.values,
-            seconds=tried.seconds,
-        )
+        return trust_record(about, tried, {**alarm.model_dump(mode="json"), **used, **said.chosen})
 
     def _hindrance(self, alarm: Alarm, subject: Subject | str) -> str:
         """Return why an alarm cannot be listened to, or ""."""
-        if self.model.graph is None and alarm.about.needs & {Need.GRADIENTS, Need.GRAPH}:
-            return f"{alarm.about.title} needs gradients, and the model is a black box: {self.model.no_graph}"
-        return subject if isinstance(subject, str) else ""
+        return beyond(alarm.about, self.model) or (subject if isinstance(subject, str) else "")
 
     def _subject(self) -> Subject | str:
         """Return the first images that were attacked, in the region that tells the most; or why there are none."""

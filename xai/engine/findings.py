@@ -11,6 +11,7 @@ import torch
 from xai.data.samples import Sample
 from xai.engine.attempt import Attempt, attempt
 from xai.engine.plan import missing
+from xai.engine.trust import trust_record
 from xai.explainers.base import Explainer, Explanation
 from xai.measures.base import Judgement, Measure, Subject
 from xai.models.model import Model
@@ -107,21 +108,9 @@ class Analysis:
             subject = self._subject(method, sample, target, answer)
             tried = attempt(f"{about.name} of {method.about.name}", lambda: measure.measure(subject, self.runtime))
         said = tried.answer or Judgement("", "neither", {})
-        return Trust(
-            measure=about.name,
-            title=about.title,
-            sentence=said.sentence,
-            speaks=said.speaks,
-            description=about.summary,
-            limits=about.limits,
-            source=about.source,
-            kind=about.kind.value,
-            status=tried.status,
-            reason=tried.reason,
-            parameters={**measure.model_dump(), **said.chosen},
-            values=said.values,
-            seconds=tried.seconds,
-            artefacts={name: put(self.store, array) for name, array in said.arrays.items()},
+        parameters = {**measure.model_dump(), **said.chosen}
+        return trust_record(
+            about, tried, parameters, {name: put(self.store, array) for name, array in said.arrays.items()}
         )
 
     def _subject(self, method: Explainer, sample: Sample, target: Target, answer: Explanation) -> Subject:

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
-from xai.errors import NotApplicableError, UsageError, unknown
+from xai.engine.choice import Parameters, beyond, check_names, defaults, made, named
+from xai.errors import NotApplicableError, UsageError
 from xai.explainers.base import Explainer, explainers
 from xai.measures.base import Measure, measures
-from xai.models.card import one_line
 from xai.models.model import Model
-from xai.registry import Family, Need
 from xai.reports.records import AnalysisRecord
-
-Parameters = Mapping[str, Mapping[str, Any]]
-ALL, NONE = "all", "none"
-M = TypeVar("M", Explainer, Measure)
 
 
 @dataclass(frozen=True)
@@ -62,12 +54,12 @@ def plan_explain(
         raise UsageError("a target and a number of highest outputs were given; name one of them")
     if top is not None and not 1 <= top <= len(model.classes):
         raise UsageError(f"the {top} highest outputs were asked for; the model has {len(model.classes)}")
-    chosen = _chosen(explainers, methods)
-    judging = _chosen(measures, measures_named)
+    chosen = defaults(explainers) if methods is None else named(explainers, methods)
+    judging = defaults(measures) if measures_named is None else named(measures, measures_named)
     if not chosen:
         raise UsageError("no method was named; see xai methods")
     given = {name: dict(values) for name, values in (parameters or {}).items()}
-    _check_names(given, [*chosen, *judging])
+    check_names("method or measure", given, [*chosen, *judging], [*explainers.all(), *measures.all()])
     if layer is not None:
         looking = [cls.about.name for cls in chosen if "layer" in cls.model_fields]
         if not looking:
@@ -76,8 +68,8 @@ def plan_explain(
         for name in looking:
             given.setdefault(name, {})["layer"] = layer
     plan = ExplainPlan(
-        tuple(_made(cls, given.get(cls.about.name, {})) for cls in chosen),
-        tuple(_made(cls, given.get(cls.about.name, {})) for cls in judging),
+        tuple(made(cls, given.get(cls.about.name, {})) for cls in chosen),
+        tuple(made(cls, given.get(cls.about.name, {})) for cls in judging),
         target,
         top or 1,
     )
@@ -92,11 +84,7 @@ def plan_explain(
 
 def missing(one: Explainer | Measure, model: Model) -> str:
     """Return why a method or measure cannot run on this model, whatever the input, or ""."""
-    about = one.about
-    if model.graph is None and about.needs & {Need.GRAPH, Need.GRADIENTS}:
-        needs = " and ".join(sorted(about.needs))
-        return f"{about.title} needs {needs}, and the model is a black box: {model.no_graph}"
-    return _inapplicable(one, model)
+    return beyond(one.about, model) or _inapplicable(one, model)
 
 
 def _inapplicable(one: Explainer | Measure, model: Model) -> str:
@@ -126,35 +114,3 @@ def _hindrance(one: Explainer | Measure, model: Model) -> str:
     except UsageError as error:
         return str(error)
     return ""
-
-
-def _chosen(family: Family[M], names: Iterable[str] | None) -> list[type[M]]:
-    """Return the classes of those names, in their order."""
-    known = family.all()
-    if names is None:
-        return [cls for cls in known.values() if cls.about.default]
-    wanted = list(dict.fromkeys([names] if isinstance(names, str) else names))
-    if wanted == [ALL]:
-        return list(known.values())
-    return [] if wanted == [NONE] else [family.get(name) for name in wanted]
-
-
-def _check_names(given: Mapping[str, object], chosen: Iterable[type[Explainer] | type[Measure]]) -> None:
-    """Refuse parameters of what does not exist or was not chosen."""
-    names = [cls.about.name for cls in chosen]
-    known = [*explainers.all(), *measures.all()]
-    for name in given:
-        if name not in known:
-            raise unknown("method or measure", name, known)
-        if name not in names:
-            raise UsageError(f"parameters were given for {name}, which is not among those chosen: {', '.join(names)}")
-
-
-def _made(cls: type[M], values: Mapping[str, Any]) -> M:
-    for key in values:
-        if key not in cls.model_fields:
-            raise unknown(f"parameter of {cls.about.name}", key, cls.model_fields)
-    try:
-        return cls.model_validate(dict(values))
-    except ValidationError as error:
-        raise UsageError(f"parameters of {cls.about.name} do not fit: {one_line(error)}") from error

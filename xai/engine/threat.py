@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-from pydantic import ValidationError
+from typing import Any
 
 from xai.engine.alarms import check_surrogate, plan_alarms
-from xai.engine.plan import ALL, NONE, Parameters
+from xai.engine.choice import DEFAULT, Parameters, beyond, check_names, defaults, made, named
 from xai.errors import NotApplicableError, UsageError, unknown
-from xai.models.card import one_line
 from xai.models.model import Model
 from xai.registry import Need
 from xai.robustness.alarms.base import Alarm
@@ -22,8 +19,7 @@ from xai.robustness.norms import Norm, diameter
 from xai.robustness.regions import Region, read_epsilon
 from xai.robustness.victim import Victim
 
-Chosen = TypeVar("Chosen", Attack, Corruption)
-DEFAULT = ("1/255", "2/255", "4/255", "8/255")
+SIZES = ("1/255", "2/255", "4/255", "8/255")
 
 
 @dataclass(frozen=True)
@@ -117,18 +113,18 @@ def plan_attack(
     listened, others = plan_alarms(alarms, parameters or {})
     check_surrogate(model, surrogate)
     damaging = _damaging(corrupted_by)
-    _check_names(others, [*chosen, *damaging])
-    made = [_one(cls, others.get(cls.about.name, {})) for cls in chosen]
+    check_names("attack or corruption", others, [*chosen, *damaging], [*attacks.all(), *corruptions.all()])
+    attacking = [made(cls, others.get(cls.about.name, {})) for cls in chosen]
     worse = _severe(damaging, severities, others, model)
     given = Norm(norm)
-    if not made and not worse:
+    if not attacking and not worse:
         raise UsageError("neither an attack nor a corruption was named: there is nothing to do")
-    if not made:
+    if not attacking:
         return AttackPlan((), (), given, {}, None, minima=False, name="", corruptions=worse)
-    sizes = _sizes(model, given, epsilons, minimal=all(attack.minimal for attack in made))
+    sizes = _sizes(model, given, epsilons, minimal=all(attack.minimal for attack in attacking))
     wanted = None if target is None else model.target(target).index
     fit, skipped = [], []
-    for attack in made:
+    for attack in attacking:
         reason = _hindrance(attack, model, given, targeted=wanted is not None)
         if reason:
             skipped.append((attack, reason))
@@ -156,22 +152,16 @@ def _planned(plan: str) -> list[type[Attack]]:
 
 def _chosen(names: Iterable[str] | None) -> list[type[Attack]]:
     if names is None:
-        return [cls for cls in attacks.all().values() if cls.about.default]
-    wanted = list(dict.fromkeys([names] if isinstance(names, str) else names))
+        return defaults(attacks)
+    wanted = list(names)
     if not wanted:
         raise UsageError("no attack was named; see xai methods")
-    if wanted == [NONE]:
-        return []
-    return list(attacks.all().values()) if wanted == [ALL] else [attacks.get(name) for name in wanted]
+    return named(attacks, wanted)
 
 
 def _damaging(names: Iterable[str] | None) -> list[type[Corruption]]:
-    wanted = [] if names is None else list(dict.fromkeys(names))
-    if wanted == [ALL]:
-        return list(corruptions.all().values())
-    if wanted == ["default"]:
-        return [cls for cls in corruptions.all().values() if cls.about.default]
-    return [corruptions.get(name) for name in wanted]
+    wanted = [] if names is None else list(names)
+    return defaults(corruptions) if wanted == [DEFAULT] else named(corruptions, wanted)
 
 
 def _severe(
@@ -181,7 +171,7 @@ def _severe(
     found = []
     for cls in chosen:
         for severity in dict.fromkeys(severities):
-            one = _one(cls, {**parameters.get(cls.about.name, {}), "severity": severity})
+            one = made(cls, {**parameters.get(cls.about.name, {}), "severity": severity})
             try:
                 one.applies(model.input)
             except NotApplicableError as error:
@@ -191,31 +181,10 @@ def _severe(
     return tuple(found)
 
 
-def _check_names(parameters: Parameters, chosen: Iterable[type[Attack] | type[Corruption]]) -> None:
-    names = [cls.about.name for cls in chosen]
-    known = [*attacks.all(), *corruptions.all()]
-    for name in parameters:
-        if name not in known:
-            raise unknown("attack or corruption", name, known)
-        if name not in names:
-            raise UsageError(f"parameters were given for {name}, which is not among those chosen: {', '.join(names)}")
-
-
-def _one(cls: type[Chosen], values: Mapping[str, Any]) -> Chosen:
-    for key in values:
-        if key not in cls.model_fields:
-            raise unknown(f"parameter of {cls.about.name}", key, cls.model_fields)
-    try:
-        return cls.model_validate(dict(values))
-    except ValidationError as error:
-        raise UsageError(f"parameters of {cls.about.name} do not fit: {one_line(error)}") from error
-
-
 def _hindrance(attack: Attack, model: Model, norm: Norm, *, targeted: bool) -> str:
     """Return why an attack cannot be tried, or ""."""
-    title = attack.about.title
-    if model.graph is None and attack.about.needs & {Need.GRADIENTS, Need.GRAPH}:
-        return f"{title} needs gradients, and the model is a black box: {model.no_graph}"
+    if reason := beyond(attack.about, model):
+        return reason
     try:
         attack.applies(Victim(model).classes, norm, targeted=targeted)
     except NotApplicableError as error:
@@ -240,7 +209,7 @@ def _sizes(model: Model, norm: Norm, epsilons: Iterable[str | float] | None, *, 
             raise UsageError(f"no size of the change was given: name one in the norm {norm}, such as --eps 0.5")
         low, high = model.input.range
         return {
-            name if high - low == 1 else f"{name} of the range": read_epsilon(name) * (high - low) for name in DEFAULT
+            name if high - low == 1 else f"{name} of the range": read_epsilon(name) * (high - low) for name in SIZES
         }
     given = {str(text).strip(): read_epsilon(text) for text in epsilons}
     if not given:
