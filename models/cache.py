@@ -25,6 +25,7 @@ from safetensors.torch import save_file
 from torch import fx, nn
 
 from xai.models.exported import ExportError, resolved
+from xai.models.graph import attribute
 from xai.version import __version__
 
 log = logging.getLogger(__name__)
@@ -151,7 +152,7 @@ def _plain(module: fx.GraphModule) -> tuple[str, dict[str, torch.Tensor]]:
     for node in module.graph.nodes:
         entry: dict[str, Any] = {"op": node.op, "name": node.name, "target": _target_name(node)}
         if node.op == "get_attr":
-            tensor = _attribute(module, str(node.target))
+            tensor = attribute(module, str(node.target))
             place = places.setdefault(id(tensor), f"t{len(places)}")
             tensors[place] = tensor.detach().contiguous()
             entry |= {"place": place, "trained": isinstance(tensor, nn.Parameter)}
@@ -287,9 +288,3 @@ def _named(kind: str, name: str) -> Any:
     if kind not in ("dtype", "layout", "memory_format") or not isinstance(found, getattr(torch, kind)):
         raise ValueError(f"{name!r} is no {kind}")
     return found
-
-
-def _attribute(module: nn.Module, name: str) -> torch.Tensor:
-    owner, _, leaf = name.rpartition(".")
-    tensor: torch.Tensor = getattr(module.get_submodule(owner), leaf)
-    return tensor

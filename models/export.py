@@ -13,12 +13,15 @@ from torch.utils import _pytree as pytree
 from xai.errors import RefusedFileError
 from xai.models import cache
 from xai.models.card import Input
-from xai.models.graph import EXAMPLES, Graph
+from xai.models.graph import EXAMPLES, Graph, attribute
 from xai.models.layout import shape_of
 from xai.models.quiet import quiet
 from xai.models.script import unscripted
 
+aten = torch.ops.aten
+
 MAX_BATCH = 1 << 16
+_CONVOLUTIONS = (aten.conv2d.default, aten.conv2d.padding, aten.convolution.default)
 _QUANTISED = ("quantized_decomposed.quantize", "quantized.", "torchao.quantize", "torchao.choose", "aten._int_mm")
 
 
@@ -93,7 +96,7 @@ def trace(network: InputUnits, device: torch.device, identity: str = "") -> Grap
         module = _exported(network)
         if name:
             cache.keep(name, module)
-    return Graph(_moved(module, device), device)
+    return Graph(_placed(module, device), device)
 
 
 def _exported(network: InputUnits) -> fx.GraphModule:
@@ -112,6 +115,7 @@ def _exported(network: InputUnits) -> fx.GraphModule:
     if isinstance(source, torch.jit.ScriptModule):
         _drop_assertions(module)  # they hold for the example; the script itself is what the graph is compared with
     _drop_mutations(module)
+    _reshape(module)
     _own_tensors(module)
     if any(_has_unknown_size(node) for node in module.graph.nodes):
         _Measured(module).run(example)
@@ -165,6 +169,14 @@ def _drop_mutations(module: fx.GraphModule) -> None:
     module.recompile()
 
 
+def _reshape(module: fx.GraphModule) -> None:
+    """Take any order in memory where a view would take the example's only: kernels choose their own (_placed)."""
+    for node in module.graph.nodes:
+        if node.target in (aten.view.default, aten._unsafe_view.default):
+            node.target = aten.reshape.default
+    module.recompile()
+
+
 def _own_tensors(module: fx.GraphModule) -> None:
     """Copy the tensors, so that training on in the source changes nothing here."""
     copies: dict[int, torch.Tensor] = {}
@@ -200,11 +212,27 @@ def _check_output(module: fx.GraphModule) -> None:
         )
 
 
-def _moved(module: fx.GraphModule, device: torch.device) -> fx.GraphModule:
-    """Move tensors, and the places where the graph makes new ones, to a device."""
-    if device.type != "cpu":
+def _placed(module: fx.GraphModule, device: torch.device) -> fx.GraphModule:
+    """Move tensors, and the places where the graph makes new ones, to a device.
+
+    On a CPU kernels are laid out channels last: values that follow are so, too, and pooling them is several times
+    quicker.
+    """
+    if device.type == "cpu":
+        _lay_kernels_out(module)
+    else:
         for node in module.graph.nodes:
             if isinstance(node.kwargs.get("device"), torch.device):
                 node.kwargs = {**node.kwargs, "device": device}
         module.recompile()
     return module.to(device)
+
+
+def _lay_kernels_out(module: fx.GraphModule) -> None:
+    if any(node.target is aten.as_strided.default for node in module.graph.nodes):  # it reads the order in memory
+        return
+    for node in module.graph.nodes:
+        if node.target in _CONVOLUTIONS and node.args[1].op == "get_attr":
+            kernel = attribute(module, str(node.args[1].target))
+            if kernel.ndim == 4:
+                kernel.data = kernel.data.to(memory_format=torch.channels_last)

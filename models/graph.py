@@ -126,7 +126,7 @@ class Graph:
     def parameters_of(self, nodes: Iterable[fx.Node]) -> int:
         """Return how many trained numbers some operators read; what several of them read counts once."""
         used = {source for node in nodes for source in node.all_input_nodes if source.op == "get_attr"}
-        tensors = (_attribute(self.module, str(source.target)) for source in used)
+        tensors = (attribute(self.module, str(source.target)) for source in used)
         return sum(tensor.numel() for tensor in tensors if isinstance(tensor, nn.Parameter))
 
     @property
@@ -138,7 +138,7 @@ class Graph:
     def bytes_of_weights(self) -> int:
         """Bytes of every tensor that the graph reads, mean and std included."""
         names = [str(node.target) for node in self.module.graph.nodes if node.op == "get_attr"]
-        tensors = {id(tensor): tensor for tensor in (_attribute(self.module, name) for name in names)}
+        tensors = {id(tensor): tensor for tensor in (attribute(self.module, name) for name in names)}
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
     @cached_property
@@ -164,7 +164,7 @@ class Graph:
             target = "" if node.op in ("get_attr", "placeholder") else str(node.target)
             digest.update(f"{node.op} {target} {arguments}\n".encode())
             if node.op == "get_attr":
-                digest.update(_bytes(_attribute(self.module, str(node.target))))
+                digest.update(_bytes(attribute(self.module, str(node.target))))
         return digest.hexdigest()
 
     @cached_property
@@ -232,7 +232,8 @@ def last_used(nodes: Iterable[fx.Node]) -> fx.Node:
     return (used_outside or tensors)[-1]
 
 
-def _attribute(module: nn.Module, name: str) -> torch.Tensor:
+def attribute(module: nn.Module, name: str) -> torch.Tensor:
+    """Return the tensor of that name, which may lie within submodules."""
     owner, _, leaf = name.rpartition(".")
     tensor: torch.Tensor = getattr(module.get_submodule(owner), leaf)
     return tensor

@@ -168,11 +168,38 @@ class Turning(nn.Module):
         y = self.conv(x)
         turned = torch.tensor([[-1.0, 0, 0], [0, -1, 0]]).expand(x.shape[0], 2, 3)
         grid = nn.functional.affine_grid(turned, [x.shape[0], 4, 8, 8], align_corners=False)
-        return self.norm(nn.functional.grid_sample(y, grid, align_corners=False)).mean((2, 3))
+        return self.norm(nn.functional.grid_sample(y, grid, align_corners=False)).relu().mean((2, 3))
 
 
 def test_what_was_moved_about_is_not_taken_for_the_picture() -> None:
     assert load(Turning(), shape=(3, 8, 8)).spatial_layer.name == "conv"
+
+
+class Straight(nn.Module):
+    """Pools what a convolution gives, and takes it for a vector by a view."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(1, 8, 3), nn.Linear(72, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        pooled = torch.max_pool2d(self.conv(x).relu(), 2)
+        return self.last(pooled.view(x.shape[0], 72))
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_values_lie_channels_last_on_a_cpu_and_mean_the_same(batch: int) -> None:
+    network = Straight().eval()
+    model = load(network, shape=(1, 8, 8), mean=0.0, std=1.0)
+    seen: list[torch.Tensor] = []
+    x = torch.rand(batch, 1, 8, 8, requires_grad=True)
+    outputs = model.needed_graph().run(x, {"conv": lambda value: seen.append(value) or value})
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+    assert not seen[0].is_contiguous()
+    torch.testing.assert_close(outputs, network(x))
+    ours, theirs = (torch.autograd.grad(given.sum(), x)[0] for given in (outputs, network(x)))
+    torch.testing.assert_close(ours, theirs)
+    assert network.conv.weight.is_contiguous()
 
 
 class Functional(nn.Module):
