@@ -30,7 +30,7 @@ from xai.models.assembly import difference
 from xai.models.cache import FOLDER
 from xai.models.model import Model
 from xai.models.onnx.reading import read
-from xai.models.onnx.runtime import runner
+from xai.models.onnx.runtime import Runner
 
 PICTURES: dict[str, tuple[str, tuple[int, ...]]] = {
     "resnet18": ("torchvision:resnet18", (3, 64, 64)),
@@ -212,7 +212,7 @@ def _verification() -> dict[str, Any]:
         model = xai.load(path)
         low, high = model.input.span
         x = low + (high - low) * torch.rand(3, *model.input.shape, generator=torch.Generator().manual_seed(1))
-        run = runner(read(path))
+        run = Runner(read(path))
         wanted = torch.cat([run(row[None]) for row in x])
         worst = max(worst, difference(model(x).cpu(), wanted))
         graphs += model.graph is not None

@@ -18,7 +18,7 @@ from xai.models.export import InputUnits, UnfitError, evaluating, trace
 from xai.models.formats.base import Reading
 from xai.models.graph import Graph
 from xai.models.meaning import last_function, meaning, probe
-from xai.models.model import Model
+from xai.models.model import Model, Original
 from xai.models.opaque import Opaque
 from xai.models.program import Program
 from xai.models.trial import INPUTS, Forward, seeded, tried
@@ -111,7 +111,17 @@ def assemble(found: Found, card: Card, device: torch.device) -> Model:
         no_graph=no_graph,
         device=device,
         guessed=_guessed(found, card, {"output": assumed, "classes": notes}),
+        original=_original(found, reference, name) if graph is not None else None,
     )
+
+
+def _original(found: Found, reference: Forward | None, name: str) -> Original | None:
+    """Return what the graph was converted from and compared with, at rest."""
+    if found.reference is None or reference is None:
+        return None
+    original = Original(name, reference, found.reference.rest)
+    original.rest()
+    return original
 
 
 def _guessed(found: Found, card: Card, said: Mapping[str, list[str]]) -> dict[str, str]:

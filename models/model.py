@@ -33,6 +33,21 @@ class Activation:
 
 
 @dataclass(frozen=True)
+class Original:
+    """The program that a graph was converted from, which runs the file itself.
+
+    Args:
+        name: of it.
+        forward: (batch, ...) in input units -> (batch, classes).
+        rest: ends what it keeps running; the next call starts it again.
+    """
+
+    name: str
+    forward: Callable[[torch.Tensor], torch.Tensor]
+    rest: Callable[[], None]
+
+
+@dataclass(frozen=True)
 class Model:
     """A trained network in input units.
 
@@ -49,6 +64,7 @@ class Model:
         device: where it runs.
         call: the Python call that opened it, as far as it can be written down.
         guessed: fields of the card that stand on an assumption ("input.mean"), and which.
+        original: what the graph was converted from, where that is a program of another kind and can be run.
     """
 
     card: Card
@@ -63,6 +79,7 @@ class Model:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     call: str = ""
     guessed: Mapping[str, str] = field(default_factory=dict)
+    original: Original | None = None
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return outputs (batch, classes) of inputs (batch, channels, height, width); gradients flow if enabled."""

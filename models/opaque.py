@@ -31,6 +31,12 @@ class Opaque(nn.Module):
         self.reason = reason
         self.batch = batch
 
+    def rest(self) -> None:
+        """End what the function keeps running until the next call, if it does."""
+        rest = getattr(self.function, "rest", None)
+        if rest is not None:
+            rest()
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the scores; where the function takes one batch size only, inputs are cut and padded to it."""
         if self.batch is None or len(x) == self.batch:

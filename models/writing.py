@@ -20,7 +20,7 @@ from xai.models.formats.base import read_file
 from xai.models.graph import EXAMPLES, ROOT
 from xai.models.model import Model
 from xai.models.onnx.reading import read
-from xai.models.onnx.runtime import runner
+from xai.models.onnx.runtime import Runner
 from xai.models.program import Program
 from xai.models.quiet import quiet
 
@@ -103,7 +103,7 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path) -> Callable[[
         ) from error
     assert written is not None
     written.save(path)
-    return runner(read(path))
+    return Runner(read(path))
 
 
 def _untranslated(error: BaseException) -> str:

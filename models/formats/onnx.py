@@ -12,7 +12,7 @@ from xai.models.onnx.operators.base import UnsupportedError
 from xai.models.onnx.orientation import is_picture, readings
 from xai.models.onnx.program import OnnxProgram
 from xai.models.onnx.reading import OnnxFile, read
-from xai.models.onnx.runtime import runner
+from xai.models.onnx.runtime import Runner
 from xai.models.opaque import Opaque
 from xai.models.safety import Peek
 
@@ -46,7 +46,7 @@ class Onnx(Format):
         reference = None
         try:
             by = "" if batch is None else f", {batch} input{'s'[: batch > 1]} at a time"
-            reference = Opaque(runner(file), f"onnxruntime{by}", batch)
+            reference = Opaque(Runner(file), f"onnxruntime{by}", batch)
         except RefusedFileError as error:
             assumed.append(f"its answers could not be compared with onnxruntime's: {error}")
         try:

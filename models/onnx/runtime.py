@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -42,8 +41,8 @@ class _TooLargeError(Exception):
     """The memory that a run may have does not do for it."""
 
 
-def runner(file: OnnxFile) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return a function that runs a file in onnxruntime: (batch, ...) -> (batch, outputs), float32.
+class Runner:
+    """Runs a file in onnxruntime.
 
     Args:
         file: that was looked into; all its external data are taken in, so onnxruntime has no other file to open.
@@ -51,22 +50,28 @@ def runner(file: OnnxFile) -> Callable[[torch.Tensor], torch.Tensor]:
     Raises:
         RefusedFileError: onnxruntime does not take it, or not inputs of that type.
     """
-    if file.input.dtype not in _NUMBERS:
-        raise RefusedFileError(f"model {file.path}: its input is of data type {file.input.dtype}; expected numbers")
-    dtype = _NUMBERS[file.input.dtype]
-    process = _Process(file)
 
-    def run(x: torch.Tensor) -> torch.Tensor:
+    def __init__(self, file: OnnxFile) -> None:
+        if file.input.dtype not in _NUMBERS:
+            raise RefusedFileError(f"model {file.path}: its input is of data type {file.input.dtype}; expected numbers")
+        self._input = file.input
+        self._dtype = _NUMBERS[file.input.dtype]
+        self._process = _Process(file)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Return outputs (batch, outputs) float32 of inputs (batch, ...)."""
         values = x.detach().cpu().numpy()
-        sizes = file.input.sizes_for(values.shape[1:])
+        sizes = self._input.sizes_for(values.shape[1:])
         if sizes is None:
-            raise ValueError(file.input.refusal)
+            raise ValueError(self._input.refusal)
         values = values.reshape(len(values), *sizes)
-        if np.issubdtype(dtype, np.integer):
+        if np.issubdtype(self._dtype, np.integer):
             values = np.rint(values)
-        return torch.from_numpy(process.scores(np.ascontiguousarray(values.astype(dtype))))
+        return torch.from_numpy(self._process.scores(np.ascontiguousarray(values.astype(self._dtype))))
 
-    return run
+    def rest(self) -> None:
+        """End the process; the next call starts it again."""
+        self._process.rest()
 
 
 class _Process:
@@ -111,6 +116,13 @@ class _Process:
                 ) from error
             self._at_once = len(x) // 2
         return self.scores(x)
+
+    def rest(self) -> None:
+        """End the process until the next call."""
+        with self._lock:
+            if self._process is not None:
+                _end(self._process)
+                self._process = None
 
     def _scores(self, x: np.ndarray) -> np.ndarray:
         written = io.BytesIO()

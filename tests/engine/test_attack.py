@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ from xai.engine import attack as engine
 from xai.engine.attack import attack
 from xai.engine.confirm import Witness
 from xai.engine.threat import plan_attack
-from xai.errors import UsageError
-from xai.models.model import Model
+from xai.errors import AnalysisError, UsageError
+from xai.models.model import Model, Original
 from xai.reports.artefacts import FolderStore, get, get_rows
 from xai.reports.run import Run
 from xai.runtime import Runtime
@@ -253,3 +254,45 @@ def test_a_corruption_that_needs_pictures_is_skipped_for_others() -> None:
         ("gaussian_noise", "ok"),
     ]
     assert "it happens to pictures" in run.findings[2].reason
+
+
+@pytest.fixture
+def from_onnx(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Model, list[Any]]:
+    """A model that was read from ONNX, and every process that was started to run the file."""
+    started: list[Any] = []
+
+    class Popen(subprocess.Popen):  # type: ignore[type-arg]  # what it reads is of no matter
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            started.append(self)
+
+    xai.export(model, tmp_path / "net.onnx")
+    monkeypatch.setattr(subprocess, "Popen", Popen)
+    return xai.load(tmp_path / "net.onnx"), started
+
+
+def test_what_was_read_from_onnx_is_confirmed_in_that_file(from_onnx: tuple[Model, list[Any]]) -> None:
+    model, started = from_onnx
+    assert model.original is not None
+    assert started
+    assert all(process.poll() is not None for process in started)  # an open model keeps no process
+    seen: list[int] = []
+    original = replace(model.original, forward=lambda x: seen.append(len(x)) or model.original.forward(x))
+    values = attacked(replace(model, original=original)).findings[0]
+    assert values.parameters["confirmed in"] == "onnxruntime on the file itself"
+    assert sum(seen) == values.values["claimed"].value > 0
+    assert values.values["not confirmed"].value == 0
+    assert all(process.poll() is not None for process in started)
+
+
+@pytest.mark.parametrize("error", [ValueError("no such number"), AnalysisError("takes too long")])
+def test_a_witness_that_fails_confirms_nothing_and_loses_nothing(model: Model, error: Exception) -> None:
+    def fail(_: torch.Tensor) -> torch.Tensor:
+        raise error
+
+    run = attacked(replace(model, original=Original("a program", fail, lambda: None)))
+    values = run.findings[0].values
+    assert values["not confirmed"].value == values["claimed"].value > 0
+    assert {row["reason"] for row in rows(run) if row.get("reason")} == {
+        f"a program on the file itself failed: {error}"
+    }

@@ -262,9 +262,12 @@ def attack(
         skipped = [{"id": one.id, "source": one.source, "reason": one.reason} for one in part.skipped]
         return {**answer, "skipped": skipped, "digests": part.digests.hex()}
 
-    with torch.random.fork_rng(devices=[]):
-        for _ in work_off(range(len(shards)), work, kept, jobs=jobs or max(1, cores() // threads), threads=threads):
-            bar.add(0)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            for _ in work_off(range(len(shards)), work, kept, jobs=jobs or max(1, cores() // threads), threads=threads):
+                bar.add(0)
+    finally:
+        assault.witness.rest()
     outcome = Outcome(kept, len(shards), plan)
     if not outcome.images:
         check_any_read(data, [Skipped(index, **one) for index, one in enumerate(outcome.skipped)])

@@ -16,7 +16,7 @@ from xai.engine.threat import AttackPlan
 from xai.errors import XaiError
 from xai.models.model import Model
 from xai.models.onnx.reading import read
-from xai.models.onnx.runtime import runner
+from xai.models.onnx.runtime import Runner
 from xai.models.writing import write
 from xai.robustness.search import Case
 from xai.robustness.victim import Victim
@@ -35,22 +35,27 @@ class Witness:
         name: of it, "" if there is none.
         run: (n, ...) in input units -> (n, classes) outputs.
         reason: why there is none.
+        rest: ends what it keeps running.
     """
 
     name: str
     run: Callable[[torch.Tensor], torch.Tensor] | None
     reason: str = ""
+    rest: Callable[[], None] = lambda: None
 
 
 def witness(model: Model) -> Witness:
-    """Return the model in onnxruntime, where it can be written as ONNX."""
+    """Return the file itself in onnxruntime, where the model was read from ONNX or can be written so."""
+    if model.original is not None:
+        return Witness(f"{model.original.name} on the file itself", model.original.forward, rest=model.original.rest)
     if model.graph is None:
         return Witness("", None, f"the model is a black box: {model.no_graph}")
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
             write(model, path)
-            return Witness("onnxruntime", runner(read(path)))
+            run = Runner(read(path))
+            return Witness("onnxruntime", run, rest=run.rest)
     except XaiError as error:
         return Witness("", None, str(error))
     except Exception as error:
@@ -98,8 +103,12 @@ def confirm(
     reasons = np.where(inside.cpu(), "", "it lies outside of the region").astype(object)
     reasons[~fooled.cpu().numpy()] = "the model gives the right answer in another batch size"
     if other.run is not None:
-        seen = case.reached(_as_scores(model, other.run(stored.cpu())).to(model.device))
-        reasons[(seen != fooled).cpu().numpy() & (reasons == "")] = f"{other.name} gives the right answer"
+        try:
+            seen = case.reached(_as_scores(model, other.run(stored.cpu())).to(model.device))
+        except (XaiError, ValueError) as error:
+            reasons[reasons == ""] = f"{other.name} failed: {error}"
+        else:
+            reasons[(seen != fooled).cpu().numpy() & (reasons == "")] = f"{other.name} gives the right answer"
     return Confirmed(scores.argmax(1).tolist(), reasons.tolist(), _rounded(model, case, stored, plan, epsilons))
 
 

@@ -157,13 +157,13 @@ def test_what_only_a_run_shows_to_be_absurd_fills_no_memory(
 def test_a_batch_beyond_the_memory_is_run_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "MAX_BYTES", 2**28)
     nodes = [helper.make_node("Tile", ["x", "n"], ["t"]), helper.make_node("ReduceMax", ["t"], ["y"], axes=[1])]
-    run = runtime.runner(read(saved(nodes, tmp_path / "net.onnx", ["b", 4], [constant("n", 1, 2**22)], 17)))
+    run = runtime.Runner(read(saved(nodes, tmp_path / "net.onnx", ["b", 4], [constant("n", 1, 2**22)], 17)))
     x = torch.rand(9, 4)
     assert torch.equal(run(x), x.amax(dim=1, keepdim=True))
 
 
 def test_the_process_of_a_model_ends_with_it(tmp_path: Path) -> None:
-    run = runtime.runner(read(saved([helper.make_node("Relu", ["x"], ["y"])], tmp_path / "net.onnx", ["b", 4])))
+    run = runtime.Runner(read(saved([helper.make_node("Relu", ["x"], ["y"])], tmp_path / "net.onnx", ["b", 4])))
     assert run(torch.ones(2, 4)).shape == (2, 4)
     (process,) = (
         cell.cell_contents._process for cell in run.__closure__ or () if hasattr(cell.cell_contents, "_process")

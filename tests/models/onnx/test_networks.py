@@ -18,7 +18,7 @@ from xai.api import explain, load
 from xai.errors import RefusedFileError
 from xai.models.model import Model
 from xai.models.onnx.reading import read
-from xai.models.onnx.runtime import runner
+from xai.models.onnx.runtime import Runner
 
 FILES = Path(__file__).parent / "files"  # what tf2onnx made of Keras; see make_keras.py there
 
@@ -439,7 +439,7 @@ def test_every_network_of_the_verification_problems_opens(data: Path, name: str)
     assert model.graph is not None, model.no_graph
     low, high = model.input.span
     x = low + (high - low) * torch.rand(3, *model.input.shape)
-    run = runner(read(path))
+    run = Runner(read(path))
     torch.testing.assert_close(model(x), torch.cat([run(row[None]) for row in x]), atol=1e-4, rtol=1e-4)
 
 

@@ -16,7 +16,7 @@ from xai.errors import RefusedFileError
 from xai.models.onnx.operators.base import UnsupportedError, table
 from xai.models.onnx.program import OnnxProgram
 from xai.models.onnx.reading import read
-from xai.models.onnx.runtime import runner
+from xai.models.onnx.runtime import Runner
 
 
 @dataclass
@@ -315,7 +315,7 @@ def test_an_operator_gives_what_onnxruntime_gives(tmp_path: Path, one: Case) -> 
         x[0] = 0
     if one.positive:
         x = x.abs().clamp(0.01, 0.99) + (1 if one.kind == "Acosh" else 0)
-    found, wanted = OnnxProgram(file)(x), runner(file)(x)
+    found, wanted = OnnxProgram(file)(x), Runner(file)(x)
     assert found.shape == wanted.shape
     torch.testing.assert_close(found, wanted, atol=2e-5, rtol=2e-5)
 
