@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-import xai
+from xai.reports.folder import RECORD
+from xai.reports.records import RunRecord
 
 IMAGES = (1_000, 10_000, 30_000)
 
@@ -44,6 +45,6 @@ def _peak(folder: Path, count: int, images: Any, labels: Any, device: str) -> di
     more = ["--alarms", "none", "--examples", "0", "-o", str(folder / str(count)), "--device", device]
     done = subprocess.run([sys.executable, "-c", _PROGRAM, *command, *more], capture_output=True, text=True, check=True)
     said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    record = xai.open_report(folder / str(count))
-    robust = record["robustness"].values["robust accuracy at 0.1"].value
+    record = RunRecord.model_validate_json((folder / str(count) / RECORD).read_text())
+    robust = record.findings[0].values["robust accuracy at 0.1"].value
     return {**said, "input MiB": round(x.nbytes / 2**20, 1), "robust accuracy at 0.1": robust}

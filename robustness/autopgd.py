@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
@@ -19,6 +20,17 @@ SPARSE_START = 0.2  # share of numbers that the first l1 steps move
 SPARSER = 1.5  # an l1 step moves so many times fewer numbers than the best point so far
 THINNING = 0.95  # fewer changed numbers than this share of those before: l1 steps start anew at full size
 SLOWER, SLOWEST = 1.5, 10.0  # divisors of an l1 step's size
+WIDENINGS = (3, 2, 1)  # of the region in the stages of a widened attempt
+STAGE = 30  # percent of the looks that each of the first stages takes
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """A part of an attempt: from which look on, how many steps at most, and in which region."""
+
+    first: int
+    steps: int
+    scene: Scene
 
 
 @lru_cache(maxsize=64)
@@ -56,6 +68,9 @@ class AutoPgd(Attack):
 
     steps: int = Field(default=100, ge=1, le=100_000, description="Steps of an attempt.")
     restarts: int = Field(default=1, ge=1, le=10_000, description="Attempts, each from another random point.")
+    widened: bool = Field(
+        default=False, description="l1 only: whether an attempt begins in a region three times, then twice as large."
+    )
 
     @property
     def looks(self) -> int:
@@ -67,8 +82,22 @@ class AutoPgd(Attack):
         """Each restart is a try."""
         return self.restarts
 
+    def _stages(self, scene: Scene) -> list[_Stage]:
+        """Return the stages of an attempt; where they begin costs a look, so two steps fewer are left."""
+        if not self.widened or scene.region.norm is not Norm.L1 or self.steps < len(WIDENINGS):
+            return [_Stage(0, self.steps, scene)]
+        looks = -(-STAGE * self.steps // 100)
+        starts = [number * looks for number in range(len(WIDENINGS))]
+        lengths = [*(looks for _ in starts[1:]), self.looks - starts[-1]]
+        wide = [replace(scene.region, epsilon=times * scene.region.epsilon) for times in WIDENINGS]
+        return [
+            _Stage(start, length - 1, replace(scene, region=region))
+            for start, length, region in zip(starts, lengths, wide, strict=True)
+        ]
+
     def begin(self, lanes: Lanes, scene: Scene) -> None:
         """Begin at random points of the ball's surface."""
+        scene = self._stages(scene)[0].scene
         lanes.x = _start(lanes.x, scene)
         rows, never = torch.zeros_like(lanes.clean[:, 0]), torch.full_like(lanes.clean[:, 0], -torch.inf)
         full = scene.region.epsilon * (1.0 if scene.region.norm is Norm.L1 else 2.0)
@@ -86,21 +115,53 @@ class AutoPgd(Attack):
 
     def advance(self, lanes: Lanes, seen: Seen, scene: Scene) -> None:
         """Go one step; where an interval ended, choose its size first, and perhaps return to the best point."""
-        own, sparse = lanes.own, scene.region.norm is Norm.L1
-        better = seen.loss > own["best_loss"]
-        own["best_loss"] = torch.where(better, seen.loss, own["best_loss"])
-        own["best"] = _choose(better, lanes.x, own["best"])
-        own["slope"] = _choose(better, seen.gradient, own["slope"])
-        if not sparse:
-            own["rises"] = own["rises"] + (seen.loss > own["loss"])
-            own["loss"] = seen.loss
-        here, slope = lanes.x, seen.gradient
-        length = torch.tensor(intervals(self.steps, scene.region.norm), device=here.device)[lanes.step - 1]
-        if length.any():
-            back = _thin(lanes, length > 0, scene) if sparse else _halve(lanes, length)
-            here, slope = _choose(back, own["best"], here), _choose(back, own["slope"], slope)
-        lanes.x = (_sparse_step if sparse else _step)(lanes, here, slope, scene)
-        own["previous"] = here
+        stages = self._stages(scene)
+        for number, stage in enumerate(stages):
+            within = lanes.step >= stage.first
+            if number + 1 < len(stages):
+                within &= lanes.step < stages[number + 1].first
+            if within.all():
+                _advance(lanes, seen, stage)
+                return
+            if within.any():
+                part = lanes.take(within)
+                _advance(part, seen.take(within), stage)
+                lanes.put(within, part)
+
+
+def _advance(lanes: Lanes, seen: Seen, stage: _Stage) -> None:
+    own, scene, sparse = lanes.own, stage.scene, stage.scene.region.norm is Norm.L1
+    done = lanes.step - stage.first - 1  # steps of this stage; -1 where it begins
+    better = seen.loss > own["best_loss"]
+    own["best_loss"] = torch.where(better, seen.loss, own["best_loss"])
+    own["best"] = _choose(better, lanes.x, own["best"])
+    own["slope"] = _choose(better, seen.gradient, own["slope"])
+    if not sparse:
+        own["rises"] = own["rises"] + (seen.loss > own["loss"])
+        own["loss"] = seen.loss
+    here, slope = lanes.x, seen.gradient
+    length = torch.tensor(intervals(stage.steps, scene.region.norm), device=here.device)[done.clamp(min=0)]
+    if length.any():
+        back = _thin(lanes, length > 0, scene) if sparse else _halve(lanes, length)
+        here, slope = _choose(back, own["best"], here), _choose(back, own["slope"], slope)
+    lanes.x = (_sparse_step if sparse else _step)(lanes, here, slope, scene)
+    own["previous"] = here
+    if (done < 0).any():
+        _narrow(lanes, done < 0, scene)
+
+
+def _narrow(lanes: Lanes, rows: torch.Tensor, scene: Scene) -> None:
+    """Begin a stage, in some rows (n,): at the best point of the one before, moved into this one's region."""
+    own = lanes.own
+    inside = scene.region.project(lanes.origin, own["best"])
+    changed = (inside != lanes.origin).flatten(1).sum(1).to(own["changed"].dtype)
+    lanes.x = _choose(rows, inside, lanes.x)
+    for name in ("best", "previous"):
+        own[name] = _choose(rows, inside, own[name])
+    own["best_loss"] = torch.where(rows, -torch.inf, own["best_loss"])
+    own["length"] = torch.where(rows, scene.region.epsilon, own["length"])
+    own["share"] = torch.where(rows, changed / lanes.x[0].numel() / SPARSER, own["share"])
+    own["changed"] = torch.where(rows, changed, own["changed"])
 
 
 def _choose(rows: torch.Tensor, these: torch.Tensor, others: torch.Tensor) -> torch.Tensor:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 
 from xai.registry import Kind, Method, Need
 from xai.robustness.attacks.base import Lanes
 from xai.robustness.autopgd import AutoPgd
 from xai.robustness.losses import cross_entropy
+from xai.robustness.norms import Norm
 
 
 class ApgdCe(AutoPgd):
@@ -26,6 +29,7 @@ class ApgdCe(AutoPgd):
         needs=frozenset({Need.GRADIENTS}),
         sets={"standard": 1},
     )
+    planned: ClassVar = {("standard", Norm.L1): {"restarts": 5, "widened": True}}
 
     def loss(self, scores: torch.Tensor, lanes: Lanes, targeted: bool) -> torch.Tensor:
         """Cross-entropy: of the label to be raised, of a wanted class to be lowered."""

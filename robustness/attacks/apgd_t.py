@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field
 
@@ -9,6 +11,7 @@ from xai.registry import Kind, Method, Need
 from xai.robustness.attacks.base import Lanes, Scene
 from xai.robustness.autopgd import AutoPgd
 from xai.robustness.losses import targeted_ratio
+from xai.robustness.norms import Norm
 
 
 class ApgdT(AutoPgd):
@@ -26,6 +29,7 @@ class ApgdT(AutoPgd):
         needs=frozenset({Need.GRADIENTS}),
         sets={"standard": 2},
     )
+    planned: ClassVar = {("standard", Norm.L1): {"targets": 5, "widened": True}}
     classes = 4
 
     targets: int = Field(default=9, ge=1, le=100_000, description="Classes aimed at, the most likely first.")

@@ -7,8 +7,9 @@ that fools the model within the region, and lets those leave that are done.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -72,6 +73,14 @@ class Lanes:
         own = {name: value[rows] for name, value in self.own.items()}
         return Lanes(**{name: value[rows] for name, value in self._rows().items()}, own=own)
 
+    def put(self, rows: torch.Tensor, part: Lanes) -> None:
+        """Take the points and memories of some rows, by mask, from what `take` gave for them."""
+        self.x = self.x.clone()
+        self.x[rows] = part.x
+        self.own = {name: value.clone() for name, value in self.own.items()}
+        for name, value in part.own.items():
+            self.own[name][rows] = value
+
     def join(self, other: Lanes) -> Lanes:
         """Return the rows of both."""
         own = {name: torch.cat((value, other.own[name])) for name, value in self.own.items()}
@@ -117,6 +126,7 @@ class Attack(BaseModel, ABC):
     minimal: ClassVar[bool] = False  # whether it looks for the smallest change, whatever epsilon is
     classes: ClassVar[int] = 2  # that it needs at least
     aimed: ClassVar[bool] = True  # whether it can aim at a wanted class
+    planned: ClassVar[Mapping[tuple[str, Norm], Mapping[str, Any]]] = {}  # parameters that a named plan sets in a norm
 
     @property
     @abstractmethod

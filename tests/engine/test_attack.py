@@ -256,6 +256,19 @@ def test_a_corruption_that_needs_pictures_is_skipped_for_others() -> None:
     assert "it happens to pictures" in run.findings[2].reason
 
 
+@pytest.mark.parametrize(("norm", "restarts", "targets", "widened"), [("linf", 1, 9, False), ("l1", 5, 5, True)])
+def test_the_standard_plan_sets_what_its_paper_sets_in_a_norm(
+    model: Model, norm: str, restarts: int, targets: int, widened: bool
+) -> None:
+    plan = plan_attack(model, plan="standard", norm=norm, epsilons=["0.5"])
+    made = {attack.about.name: attack.model_dump() for attack in plan.attacks}
+    assert list(made) == ["apgd-ce", "apgd-t", "fab-t", "square"]
+    assert (made["apgd-ce"]["restarts"], made["apgd-t"]["targets"]) == (restarts, targets)
+    assert {made[name]["widened"] for name in ("apgd-ce", "apgd-t")} == {widened}
+    mine = plan_attack(model, plan="standard", norm=norm, epsilons=["0.5"], parameters={"apgd-ce": {"restarts": 2}})
+    assert mine.attacks[0].model_dump()["restarts"] == 2
+
+
 @pytest.fixture
 def from_onnx(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Model, list[Any]]:
     """A model that was read from ONNX, and every process that was started to run the file."""

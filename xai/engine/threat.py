@@ -114,9 +114,10 @@ def plan_attack(
     check_surrogate(model, surrogate)
     damaging = _damaging(corrupted_by)
     check_names("attack or corruption", others, [*chosen, *damaging], [*attacks.all(), *corruptions.all()])
-    attacking = [made(cls, others.get(cls.about.name, {})) for cls in chosen]
-    worse = _severe(damaging, severities, others, model)
     given = Norm(norm)
+    preset = {cls.about.name: cls.planned.get((plan or "", given), {}) for cls in chosen}
+    attacking = [made(cls, {**preset[cls.about.name], **others.get(cls.about.name, {})}) for cls in chosen]
+    worse = _severe(damaging, severities, others, model)
     if not attacking and not worse:
         raise UsageError("neither an attack nor a corruption was named: there is nothing to do")
     if not attacking:

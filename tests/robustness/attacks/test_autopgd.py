@@ -70,16 +70,32 @@ def plain_projection(x: torch.Tensor, point: torch.Tensor, norm: Norm, epsilon: 
     return x + at(0 if over(0) <= 0 else float(brentq(over, 0, float(delta.abs().max()), xtol=1e-15)))
 
 
-def plain_path(x: torch.Tensor, start: torch.Tensor, label: int, norm: Norm) -> list[torch.Tensor]:
-    """Return every point that APGD looks at, from a start: Algorithm 1 of 2020; of 2021 for l1."""
-    epsilon, rule = EPSILON[norm], _plain_sparse if norm is Norm.L1 else _plain_dense
+def plain_path(x: torch.Tensor, start: torch.Tensor, label: int, norm: Norm, widened: bool) -> list[torch.Tensor]:
+    """Return every point that APGD looks at, from a start: Algorithm 1 of 2020; of 2021 for l1, perhaps in stages."""
+    epsilon = EPSILON[norm]
 
     def look(point: torch.Tensor) -> tuple[float, torch.Tensor]:
         point = point.detach().requires_grad_()
         value = cross_entropy(network(point[None]), torch.tensor([label]))[0]
         return float(value.detach()), torch.autograd.grad(value, point)[0]
 
-    return rule(x, start, look, lambda point: plain_projection(x, point, norm, epsilon), norm)
+    def project(times: int) -> Project:
+        return lambda point: plain_projection(x, point, norm, times * epsilon)
+
+    if norm is not Norm.L1:
+        return _plain_dense(x, start, look, project(1), norm)
+    numbers = x.numel()
+    if not widened:
+        return _plain_sparse(x, start, look, project(1), epsilon, STEPS, 0.2, numbers)[0]
+    points: list[torch.Tensor] = []
+    share, count = 0.2, numbers
+    for times, looks in ((3, 18), (2, 18), (1, 25)):
+        some, best = _plain_sparse(x, start, look, project(times), times * epsilon, looks - 1, share, count)
+        points += some
+        start = project(max(times - 1, 1))(best)
+        count = int((start != x).sum())
+        share = count / numbers / 1.5
+    return points
 
 
 Look = Callable[[torch.Tensor], tuple[float, torch.Tensor]]
@@ -117,12 +133,21 @@ def _plain_dense(x: torch.Tensor, start: torch.Tensor, look: Look, project: Proj
     return points
 
 
-def _plain_sparse(x: torch.Tensor, start: torch.Tensor, look: Look, project: Project, norm: Norm) -> list[torch.Tensor]:
-    epsilon, numbers = EPSILON[norm], x.numel()
+def _plain_sparse(
+    x: torch.Tensor,
+    start: torch.Tensor,
+    look: Look,
+    project: Project,
+    epsilon: float,
+    steps: int,
+    share: float,
+    count: int,
+) -> tuple[list[torch.Tensor], torch.Tensor]:
+    numbers = x.numel()
     value, slope = look(start)
     highest, best, best_slope = value, start, slope
-    here, points, size, share, count = start, [start], epsilon, 0.2, numbers
-    for k in range(STEPS):
+    here, points, size = start, [start], epsilon
+    for k in range(steps):
         moved = sorted(slope.abs().flatten().tolist(), reverse=True)
         least = moved[max(0, numbers - 1 - int((1 - share) * numbers))]
         step = slope.sign() * (slope.abs() >= least)
@@ -131,7 +156,7 @@ def _plain_sparse(x: torch.Tensor, start: torch.Tensor, look: Look, project: Pro
         points.append(here)
         if value > highest:
             highest, best, best_slope = value, here, slope
-        if (k + 1) % max(1, int(0.04 * STEPS)) == 0:
+        if (k + 1) % max(1, int(0.04 * steps)) == 0:
             now = int((best != x).sum())
             share = now / numbers / 1.5
             if now / count < 0.95:
@@ -139,16 +164,18 @@ def _plain_sparse(x: torch.Tensor, start: torch.Tensor, look: Look, project: Pro
             else:
                 size = max(size / 1.5, epsilon / 10)
             count = now
-    return points
+    return points, best
 
 
-@pytest.mark.parametrize("norm", tuple(Norm))
-def test_every_step_is_the_one_of_the_paper(norm: Norm) -> None:
-    attack = ApgdCe(steps=STEPS)
+@pytest.mark.parametrize(
+    ("norm", "widened"), [(Norm.LINF, False), (Norm.L2, False), (Norm.L1, False), (Norm.L1, True), (Norm.L2, True)]
+)
+def test_every_step_is_the_one_of_the_paper(norm: Norm, widened: bool) -> None:
+    attack = ApgdCe(steps=STEPS, widened=widened)
     scene = Scene(Region(norm, EPSILON[norm], 0.0, 1.0), torch.Generator().manual_seed(1), False)
     early, late, head_start = begun(4, scene, attack), begun(3, scene, attack), 17
     wanted = [
-        plain_path(x, start, int(label), norm)
+        plain_path(x, start, int(label), norm, widened)
         for lanes in (early, late)
         for x, start, label in zip(lanes.origin, lanes.x, lanes.label, strict=True)
     ]
@@ -199,8 +226,9 @@ def fallen(attack: Attack, model: Model, given: Case, norm: Norm, share: float) 
 @pytest.mark.parametrize(("norm", "share"), [(Norm.LINF, 1.005), (Norm.L2, 1.005), (Norm.L1, 1.1)])
 def test_two_linear_classes_fall_just_beyond_the_exact_distance_and_not_below(norm: Norm, share: float) -> None:
     model = linear(2)
-    assert all(fallen(ApgdCe(), model, case(model, 6), norm, share))
-    assert not any(fallen(ApgdCe(), model, case(model, 6), norm, 0.999))
+    for attack in (ApgdCe(), ApgdCe(widened=True)):
+        assert all(fallen(attack, model, case(model, 6), norm, share))
+        assert not any(fallen(attack, model, case(model, 6), norm, 0.999))
 
 
 # with more classes the steepest ascent of a loss is no longer the shortest way, hence the looser shares
