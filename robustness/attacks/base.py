@@ -168,13 +168,12 @@ class Attack(BaseModel, ABC):
 
     def applies(self, classes: int, norm: Norm, *, targeted: bool = False) -> None:
         """Raise NotApplicableError if it cannot be tried for so many classes in that norm, or aim at a wanted class."""
-        title = self.about.title
         if norm not in self.norms:
-            raise NotApplicableError(f"{title} knows the norms {', '.join(sorted(self.norms))}, not {norm}")
+            raise NotApplicableError(f"it knows the norms {', '.join(sorted(self.norms))}, not {norm}")
         if classes < self.classes:
-            raise NotApplicableError(f"{title} needs at least {self.classes} classes; the model has {classes}")
+            raise NotApplicableError(f"it needs at least {self.classes} classes; the model has {classes}")
         if targeted and not self.aimed:
-            raise NotApplicableError(f"{title} looks for any wrong class; it cannot aim at a wanted one")
+            raise NotApplicableError("it looks for any wrong class; it cannot aim at a wanted one")
 
 
 attacks: Family[Attack] = Family("attack", "xai.robustness.attacks", Attack, key=lambda leaf: leaf.about.name)  # type: ignore[type-abstract]  # a family is of subclasses of its abstract base

@@ -209,7 +209,7 @@ def test_a_black_box_is_told_which_attack_needs_no_gradients(place: Path, capsys
     Path("box.yaml").write_text(CARD)
     assert run(["attack", "box.pt", "data.npz", "--attack", "pgd", "--eps", "0.1"]) == 2
     line = told(capsys)[0]
-    assert "PGD needs gradients, and the model is a black box" in line
+    assert "PGD: it needs gradients, and the model is a black box" in line
     assert "without gradients there is: square" in line
     assert (
         run(

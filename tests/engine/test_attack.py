@@ -217,7 +217,7 @@ def test_what_does_not_fit_is_told_before_anything_is_computed(
 
 def test_a_black_box_is_not_attacked_by_gradients() -> None:
     box = xai.load(lambda x: Scores()(x), shape=SHAPE, classes=[str(i) for i in range(5)])
-    with pytest.raises(UsageError, match="PGD needs gradients, and the model is a black box"):
+    with pytest.raises(UsageError, match="PGD: it needs gradients, and the model is a black box"):
         plan_attack(box, ["pgd"], epsilons=["0.1"])
 
 

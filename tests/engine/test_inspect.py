@@ -14,7 +14,10 @@ from xai.errors import AnalysisError, UsageError
 from xai.explainers.base import explainers
 from xai.measures.base import measures
 from xai.models.model import Model
+from xai.registry import Need
 from xai.reports.figures import strongest
+from xai.robustness.attacks.base import attacks
+from xai.robustness.corruptions.base import corruptions
 
 MEAN = torch.tensor((0.4, 0.5, 0.6)).view(3, 1, 1)
 
@@ -166,17 +169,25 @@ def test_every_method_and_measure_is_said_to_run_or_why_not(small: Model) -> Non
     def told(model: Model) -> dict[str, str]:
         return {one.method: one.reason for one in inspect(model).record.model.analyses}
 
-    everything = {*explainers.all(), *measures.all()}
+    everything = {*explainers.all(), *measures.all(), *attacks.all(), *corruptions.all()}
     assert told(small) == dict.fromkeys(everything, "")
     flat = told(load(Mlp(), shape=(3, 12, 10)))
     assert set(flat) == everything
     assert [name for name, reason in flat.items() if "rows and columns" in reason] == ["gradcam"]
     box = told(load(Branching(), shape=(3, 12, 10)))
     assert {name for name, reason in box.items() if "black box" in reason} == {
-        name for name, cls in {**explainers.all(), **measures.all()}.items() if cls.about.needs
+        name
+        for family in (explainers, measures, attacks)
+        for name, cls in family.all().items()
+        if cls.about.needs & {Need.GRADIENTS, Need.GRAPH}
     }
-    rows = told(load(nn.Linear(7, 2), shape=(7,)))
-    assert all("inputs of shape (7,)" in reason for reason in rows.values())
+    rows = told(load(nn.Linear(7, 2), shape=(7,), range=(0, 1)))
+    assert all("inputs of shape (7,)" in rows[name] for family in (explainers, measures) for name in family.all())
+    assert {name for name in attacks.all() if rows[name]} == {"apgd-dlr", "apgd-t"}
+    assert "needs at least 4 classes; the model has 2" in rows["apgd-t"]
+    assert "it happens to pictures" in rows["fog"]
+    values = told(load(nn.Linear(7, 2), shape=(7,), output="values"))
+    assert all("there is no wrong answer" in values[name] for name in attacks.all())
 
 
 def test_inputs_that_are_no_pictures_are_looked_into_as_well() -> None:

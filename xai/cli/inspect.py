@@ -188,15 +188,18 @@ def _summarise(model: ModelRecord) -> None:
     _table(console, f"{model.name}", _facts(model))
     if model.layers:
         _layers(console, model)
-    runs = [one for one in model.analyses if not one.reason]
-    _table(
-        console,
-        "What can be asked of it",
-        [
-            *([("can run", ", ".join(one.method for one in runs))] if runs else []),
-            *((one.method, f"cannot run: {one.reason}") for one in model.analyses if one.reason),
-        ],
-    )
+    _table(console, "What can be asked of it", _askable(model))
+
+
+def _askable(model: ModelRecord) -> list[tuple[str, str]]:
+    """Return a row for what can run of each family, and one for each reason why some cannot."""
+    rows = []
+    for family in dict.fromkeys(one.family for one in model.analyses):
+        of_it = [one for one in model.analyses if one.family == family]
+        for reason in dict.fromkeys(one.reason for one in of_it):
+            names = ", ".join(one.method for one in of_it if one.reason == reason)
+            rows.append((family, f"cannot run: {names} ({reason})" if reason else f"can run: {names}"))
+    return rows
 
 
 def _facts(model: ModelRecord) -> list[tuple[str, str]]:

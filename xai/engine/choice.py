@@ -59,7 +59,7 @@ def beyond(method: Method, model: Model) -> str:
     if model.graph is not None or not method.needs & {Need.GRAPH, Need.GRADIENTS}:
         return ""
     needs = " and ".join(sorted(method.needs))
-    return f"{method.title} needs {needs}, and the model is a black box: {model.no_graph}"
+    return f"it needs {needs}, and the model is a black box: {model.no_graph}"
 
 
 def about(cls: type[Any]) -> Method:

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from xai.data.samples import Sample
+from xai.engine.analyses import analyses
 from xai.engine.attempt import attempt
 from xai.engine.facts import input_record, model_record, outputs_of, versions
-from xai.engine.plan import analyses
 from xai.errors import AnalysisError, NotApplicableError
 from xai.models.graph import Layer
 from xai.models.model import Model

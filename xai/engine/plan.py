@@ -10,7 +10,6 @@ from xai.errors import NotApplicableError, UsageError
 from xai.explainers.base import Explainer, explainers
 from xai.measures.base import Measure, measures
 from xai.models.model import Model
-from xai.reports.records import AnalysisRecord
 
 
 @dataclass(frozen=True)
@@ -95,17 +94,7 @@ def _inapplicable(one: Explainer | Measure, model: Model) -> str:
     return ""
 
 
-def analyses(model: Model) -> tuple[AnalysisRecord, ...]:
-    """Return which methods and measures there are, and why some cannot run on this model as they are by default."""
-    known: list[tuple[str, Explainer | Measure]] = [(cls.family, cls()) for cls in explainers.all().values()]
-    known += [(measures.noun, cls()) for cls in measures.all().values()]
-    return tuple(
-        AnalysisRecord(family=family, method=one.about.name, title=one.about.title, reason=_hindrance(one, model))
-        for family, one in known
-    )
-
-
-def _hindrance(one: Explainer | Measure, model: Model) -> str:
+def hindrance(one: Explainer | Measure, model: Model) -> str:
     """Return why a method or measure cannot run, or "": what is missing, or a default that does not fit."""
     if reason := missing(one, model):
         return reason

@@ -126,14 +126,15 @@ def plan_attack(
     wanted = None if target is None else model.target(target).index
     fit, skipped = [], []
     for attack in attacking:
-        reason = _hindrance(attack, model, given, targeted=wanted is not None)
+        reason = hindrance(attack, model, given, targeted=wanted is not None)
         if reason:
             skipped.append((attack, reason))
         else:
             fit.append(attack)
     if not fit:
         raise UsageError(
-            f"none of the attacks can be tried: {'; '.join(reason for _, reason in skipped)}{_other(model)}"
+            "none of the attacks can be tried: "
+            f"{'; '.join(f'{attack.about.title}: {reason}' for attack, reason in skipped)}{_other(model)}"
         )
     minima = epsilons is None and any(attack.minimal for attack in fit)
     return AttackPlan(tuple(fit), tuple(skipped), given, sizes, wanted, minima, plan or "", worse, listened, surrogate)
@@ -182,7 +183,7 @@ def _severe(
     return tuple(found)
 
 
-def _hindrance(attack: Attack, model: Model, norm: Norm, *, targeted: bool) -> str:
+def hindrance(attack: Attack, model: Model, norm: Norm, *, targeted: bool) -> str:
     """Return why an attack cannot be tried, or ""."""
     if reason := beyond(attack.about, model):
         return reason

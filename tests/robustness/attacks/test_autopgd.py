@@ -289,5 +289,5 @@ def test_ratios_do_not_see_the_scale_of_the_logits() -> None:
 def test_a_ratio_without_a_target_is_not_used_for_a_wanted_class() -> None:
     for attack in (ApgdCe(), ApgdT()):
         attack.applies(10, Norm.LINF, targeted=True)
-    with pytest.raises(NotApplicableError, match="APGD-DLR"):
+    with pytest.raises(NotApplicableError, match="cannot aim at a wanted one"):
         ApgdDlr().applies(10, Norm.LINF, targeted=True)
