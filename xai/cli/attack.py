@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xai.cli.explain import read_settings
+from xai.cli.options import Arch, CardFile, ClassNames, Device, ModelName, Overwrite, RecordInstead, Seed, TrustModel
 from xai.cli.terminal import progress, say
 from xai.errors import StoppedError, UsageError
 from xai.text import storable
@@ -20,9 +21,7 @@ FAILED, VIOLATED = 3, 1
 
 
 def attack(
-    model: Annotated[
-        str, typer.Argument(help="A file, a folder holding one, torchvision:NAME, timm:NAME or sample:NAME.")
-    ],
+    model: ModelName,
     data: Annotated[
         str,
         typer.Argument(
@@ -44,7 +43,7 @@ def attack(
         str | None, typer.Option("--target", "--targets", help="The class that the attacker wants; default any other.")
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="File with a label each, for arrays without.")] = None,
-    classes: Annotated[Path | None, typer.Option(help="File with the classes' names.")] = None,
+    classes: ClassNames = None,
     corruptions: Annotated[
         str | None,
         typer.Option(help="Damage without an attacker: names, default (the fifteen of ImageNet-C) or all."),
@@ -66,21 +65,11 @@ def attack(
         typer.Option(min=0, max=1, help="Exit with 1 if the accuracy under attack at the largest change is less."),
     ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Shards at once; default one a core.")] = None,
-    arch: Annotated[
-        str | None,
-        typer.Option(
-            help="For files of weights: torchvision:NAME, timm:NAME or path/to/net.py:function; arguments allowed."
-        ),
-    ] = None,
-    card: Annotated[
-        Path | None, typer.Option(help="Card of the model; default <stem>.yaml or model.yaml beside it.")
-    ] = None,
-    trust_model: Annotated[
-        bool,
-        typer.Option("--trust-model", help="Let code in the model file run (a whole pickle); only if you trust it."),
-    ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of everything random.")] = 0,
+    arch: Arch = None,
+    card: CardFile = None,
+    trust_model: TrustModel = False,
+    device: Device = "auto",
+    seed: Seed = 0,
     parameters: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME.PARAM=VALUE", help="A parameter of an attack or alarm; may be repeated."),
@@ -88,11 +77,11 @@ def attack(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder of the run; default xai-runs/attack-<model>-<n>.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in that folder.")] = False,
+    overwrite: Overwrite = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run that was killed in that folder.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the record instead of the report's path.")] = False,
+    as_json: RecordInstead = False,
 ) -> int:
     """Attack MODEL on every image of DATA, re-check what was found, and write a report."""
     given = dict(locals())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from xai.cli.options import Arch, CardFile, ClassNames, Device, ModelName, Overwrite, RecordInstead, Seed, TrustModel
 from xai.cli.terminal import plain, progress, say
 from xai.errors import UsageError
 from xai.text import storable
@@ -20,9 +21,7 @@ FAILED = 3
 
 
 def explain(
-    model: Annotated[
-        str, typer.Argument(help="A file, a folder holding one, torchvision:NAME, timm:NAME or sample:NAME.")
-    ],
+    model: ModelName,
     images: Annotated[
         list[str],
         typer.Argument(
@@ -43,22 +42,12 @@ def explain(
         Path | None, typer.Option(help="Folder of masks (not black on the object) with the pictures' names.")
     ] = None,
     layer: Annotated[str | None, typer.Option(help="Layer for the methods that look at one.")] = None,
-    arch: Annotated[
-        str | None,
-        typer.Option(
-            help="For files of weights: torchvision:NAME, timm:NAME or path/to/net.py:function; arguments allowed."
-        ),
-    ] = None,
-    card: Annotated[
-        Path | None, typer.Option(help="Card of the model; default <stem>.yaml or model.yaml beside it.")
-    ] = None,
-    labels: Annotated[Path | None, typer.Option(help="File with the classes' names.")] = None,
-    trust_model: Annotated[
-        bool,
-        typer.Option("--trust-model", help="Let code in the model file run (a whole pickle); only if you trust it."),
-    ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of everything random.")] = 0,
+    arch: Arch = None,
+    card: CardFile = None,
+    labels: ClassNames = None,
+    trust_model: TrustModel = False,
+    device: Device = "auto",
+    seed: Seed = 0,
     parameters: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="METHOD.PARAM=VALUE", help="A method's or measure's parameter; may be repeated."),
@@ -66,8 +55,8 @@ def explain(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder of the run; default xai-runs/explain-<model>-<n>.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in that folder.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the record instead of the report's path.")] = False,
+    overwrite: Overwrite = False,
+    as_json: RecordInstead = False,
 ) -> int:
     """Explain what MODEL looks at in each IMAGE, and write a report."""
     given = dict(locals())

@@ -7,25 +7,18 @@ from typing import Annotated
 
 import typer
 
+from xai.cli.options import Arch, CardFile, ClassNames, ModelName, TrustModel
 from xai.cli.terminal import say
 
 
 def export(
-    model: Annotated[
-        str, typer.Argument(help="A file, a folder holding one, torchvision:NAME, timm:NAME or sample:NAME.")
-    ],
+    model: ModelName,
     output: Annotated[Path, typer.Option("-o", "--output", help="File to write: net.onnx or net.pt2.")],
-    arch: Annotated[
-        str | None, typer.Option(help="For files of weights: torchvision:NAME, timm:NAME or path/to/net.py:function.")
-    ] = None,
-    card: Annotated[
-        Path | None, typer.Option(help="Card of the model; default <stem>.yaml or model.yaml beside it.")
-    ] = None,
-    labels: Annotated[Path | None, typer.Option(help="File with the classes' names.")] = None,
+    arch: Arch = None,
+    card: CardFile = None,
+    labels: ClassNames = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of weights that no file gives.")] = 0,
-    trust_model: Annotated[
-        bool, typer.Option("--trust-model", help="Let code in the model file run; only for files that you trust.")
-    ] = False,
+    trust_model: TrustModel = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
 ) -> None:
     """Write MODEL as ONNX or torch.export, with a card beside it, and check that it gives the same.

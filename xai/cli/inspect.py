@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from xai.cli.options import Arch, CardFile, ClassNames, Device, ModelName, Overwrite, Seed, TrustModel
 from xai.cli.terminal import plain, progress, say
 from xai.errors import UsageError
 from xai.text import storable
@@ -33,9 +34,7 @@ def _print_schema(wanted: bool) -> None:
 
 
 def inspect(
-    model: Annotated[
-        str, typer.Argument(help="A file, a folder holding one, torchvision:NAME, timm:NAME or sample:NAME.")
-    ],
+    model: ModelName,
     images: Annotated[
         list[str] | None,
         typer.Argument(metavar="IMAGE...", help="Pictures whose activations are shown; a report is written."),
@@ -55,27 +54,17 @@ def inspect(
         bool,
         typer.Option("--card-schema", callback=_print_schema, is_eager=True, help="Print the card's JSON Schema."),
     ] = False,
-    arch: Annotated[
-        str | None,
-        typer.Option(
-            help="For files of weights: torchvision:NAME, timm:NAME or path/to/net.py:function; arguments allowed."
-        ),
-    ] = None,
-    card: Annotated[
-        Path | None, typer.Option(help="Card of the model; default <stem>.yaml or model.yaml beside it.")
-    ] = None,
-    labels: Annotated[Path | None, typer.Option(help="File with the classes' names.")] = None,
-    trust_model: Annotated[
-        bool,
-        typer.Option("--trust-model", help="Let code in the model file run (a whole pickle); only if you trust it."),
-    ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of everything random.")] = 0,
+    arch: Arch = None,
+    card: CardFile = None,
+    labels: ClassNames = None,
+    trust_model: TrustModel = False,
+    device: Device = "auto",
+    seed: Seed = 0,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="Folder of the run; with IMAGE by default xai-runs/inspect-<model>-<n>."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in that folder.")] = False,
+    overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record instead of the summary.")] = False,
 ) -> int:
     """Say what was understood of MODEL and what can be asked of it; show a layer's activations for each IMAGE."""
