@@ -1,7 +1,6 @@
-"""PGD beside other libraries at the same steps, with time and limit; the standard plan beside pyautoattack.
+"""PGD beside other libraries at the same steps, with time and limit.
 
-Needs XAI_DATA. foolbox, torchattacks, adversarial-robustness-toolbox and pyautoattack are compared where they are
-installed. Nobody starts at random, so that robust accuracies can be compared to the image. Our time is of the whole run
+Needs XAI_DATA. foolbox, torchattacks and adversarial-robustness-toolbox are compared where they are installed. Nobody starts at random, so that robust accuracies can be compared to the image. Our time is of the whole run
 but for opening the model: reading, search, storing, and looking at every success again, in onnxruntime too. The limit
 is the passes that our search made, times one pass of the network as it is.
 """
@@ -20,12 +19,11 @@ import torch
 from torch import nn
 
 import xai
-from benchmarks._published import CIFAR, CLEAN, ROBUST, Subject, since, subject
+from benchmarks._published import CLEAN, ROBUST, Subject, since, subject
 from xai.reports.run import Run
 
 STEPS, STEP_SIZE, BATCH, IMAGES = 40, 0.01, 256, 1024
 PGD = {CLEAN: (0.1, 0.15, 0.2, 0.3), ROBUST: (0.1, 0.3)}
-STANDARD = {CLEAN: (0.1, 200), ROBUST: (0.3, 200), CIFAR: (0.5 / 255, 100)}
 
 Attack = Callable[[ModuleType, nn.Module, torch.Tensor, torch.Tensor, float], torch.Tensor]
 
@@ -38,10 +36,6 @@ def measure(device: str) -> dict[str, Any]:
             f"{name}, epsilon {epsilon}": _beside_peers(subject(name, device).first(IMAGES), epsilon)
             for name, epsilons in PGD.items()
             for epsilon in epsilons
-        },
-        "standard plan": {
-            f"{name}, epsilon {epsilon:.3g}": _standard(subject(name, device).first(count), epsilon)
-            for name, (epsilon, count) in STANDARD.items()
         },
     }
 
@@ -128,17 +122,3 @@ def _art(module: ModuleType, network: nn.Module, x: torch.Tensor, y: torch.Tenso
 
 
 _PEERS: dict[str, Attack] = {"torchattacks": _torchattacks, "foolbox": _foolbox, "art": _art}
-
-
-def _standard(subject: Subject, epsilon: float) -> dict[str, Any]:
-    begun = time.perf_counter()
-    run = xai.attack(subject.model, (subject.x, subject.y), plan="standard", eps=epsilon, **_BARE)
-    ours = {"images": len(subject.x), "robust accuracy": _robust(run), "seconds": since(begun)}
-    try:
-        module = importlib.import_module("pyautoattack")
-    except ImportError:
-        return {"xai": ours, "pyautoattack": "not installed"}
-    begun = time.perf_counter()
-    adversary = module.AutoAttack(subject.network, norm="Linf", eps=epsilon, version="standard", seed=0)
-    adversarial = adversary.run_standard_evaluation(subject.x, subject.y, batch_size=BATCH)
-    return {"xai": ours, "pyautoattack": {"robust accuracy": _standing(subject, adversarial), "seconds": since(begun)}}
