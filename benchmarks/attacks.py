@@ -1,8 +1,9 @@
 """PGD beside other libraries at the same steps, with time and limit.
 
-Needs XAI_DATA. foolbox, torchattacks and adversarial-robustness-toolbox are compared where they are installed. Nobody starts at random, so that robust accuracies can be compared to the image. Our time is of the whole run
-but for opening the model: reading, search, storing, and looking at every success again, in onnxruntime too. The limit
-is the passes that our search made, times one pass of the network as it is.
+Needs XAI_DATA. foolbox, torchattacks and adversarial-robustness-toolbox are compared where they are installed. Nobody
+starts at random, so that robust accuracies can be compared to the image. Our time is of the whole run but for opening
+the model: reading, search, storing, and looking at every success again, in onnxruntime too. The limit is the passes
+that our search made, times one pass of the network as it is.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from xai.models.pictures.colour import channels_of, inked
 from xai.models.pictures.dicom import read_dicom
 from xai.models.pictures.reading import Picture, given_picture, read_picture
 from xai.models.pictures.sniff import EXPECTED, kind_of
+from xai.models.values import clipped
 
 ImageLike: TypeAlias = str | Path | Image.Image | np.ndarray | torch.Tensor
 
@@ -143,7 +144,7 @@ def _fitted(pictures: list[Image.Image], spec: Input, notes: list[str]) -> Prepa
     if (low, high) == (0.0, 1.0):
         return Prepared(pixels, tuple(notes))
     notes.append(f"black to white mapped onto {low:g} to {high:g}")
-    return Prepared(pixels * (high - low) + low, tuple(notes))
+    return Prepared(clipped(pixels * (high - low) + low, low, high), tuple(notes))
 
 
 def _check_mask(dtype: np.dtype, shape: tuple[int, ...]) -> None:

@@ -9,6 +9,7 @@ from fractions import Fraction
 import torch
 
 from xai.errors import UsageError
+from xai.models.values import clipped
 from xai.robustness.norms import Norm, random_in_ball, shrink, shrink_l1, size
 
 _INWARD = 1 - 2.0**-40  # of the radius: what float64 sums may round by
@@ -38,26 +39,25 @@ class Region:
 
     def clip(self, points: torch.Tensor) -> torch.Tensor:
         """Return points (n, ...) moved into the range of values, whatever their size of change."""
-        limits = torch.tensor([self.low, self.high], dtype=torch.float64)
-        inward = limits.to(points.dtype)
-        inward = torch.where(
-            (inward.double() - limits) * torch.tensor([1, -1]) < 0, torch.nextafter(inward, inward.flip(0)), inward
-        )
-        return points.clamp(*inward.tolist())
+        return clipped(points, self.low, self.high)
 
     def reach(self, x: torch.Tensor, norm: Norm) -> torch.Tensor:
         """Return the size (n,) float64 of the largest change of each of x that stays in the range of values."""
         return size(torch.maximum(x.double() - self.low, self.high - x.double()), norm)
 
     def box(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the lowest and highest input (n, ...) of the region around each of x, rounded inwards."""
+        """Return the lowest and highest input (n, ...) of the region around each of x, rounded inwards.
+
+        An x that lies outside of the range of values is none of them.
+        """
         below = (x.double() - self.epsilon).clamp(min=self.low)
         above = (x.double() + self.epsilon).clamp(max=self.high)
         lower, upper = below.to(x.dtype), above.to(x.dtype)
         infinity = torch.tensor(math.inf, dtype=x.dtype, device=x.device)
         lower = torch.where(lower.double() < below, torch.nextafter(lower, infinity), lower)
         upper = torch.where(upper.double() > above, torch.nextafter(upper, -infinity), upper)
-        return torch.minimum(lower, x), torch.maximum(upper, x)
+        inside = self.clip(x)
+        return torch.minimum(lower, inside), torch.maximum(upper, inside)
 
     def project(self, x: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
         """Return points (n, ...) moved into the region around x (n, ...): for linf and l1 to the nearest of its points.
@@ -70,7 +70,7 @@ class Region:
             delta = points.double() - x.double()
             if self.norm is Norm.L1:
                 room = torch.where(delta > 0, upper.double() - x.double(), x.double() - lower.double())
-                delta = shrink_l1(delta, radius, room)
+                delta = shrink_l1(delta, radius, room.clamp(min=0))
             else:
                 delta = shrink(delta, radius, self.norm)
             points = (x.double() + delta).to(x.dtype)

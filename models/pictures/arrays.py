@@ -18,6 +18,7 @@ from PIL import Image
 from xai.errors import RefusedFileError, UsageError
 from xai.models.card import Input
 from xai.models.safety import peek
+from xai.models.values import clipped, rounding
 
 Check = Callable[[np.dtype[Any], tuple[int, ...]], None]
 _FULL = {"uint8": 255, "uint16": 65535}
@@ -94,8 +95,7 @@ def as_tensor(values: np.ndarray | torch.Tensor, spec: Input, notes: list[str]) 
     if tuple(tensor.shape) != spec.shape:
         notes.append("taken out of a batch of one")
         tensor = tensor[0]
-    _check_values(tensor, spec)
-    return tensor.clone()
+    return _checked(tensor, spec)
 
 
 def numpy_type(tensor: torch.Tensor) -> np.dtype[Any]:
@@ -106,15 +106,20 @@ def numpy_type(tensor: torch.Tensor) -> np.dtype[Any]:
     return np.dtype("float32" if name == "bfloat16" else name)
 
 
-def _check_values(tensor: torch.Tensor, spec: Input) -> None:
+def _checked(tensor: torch.Tensor, spec: Input) -> torch.Tensor:
+    """Return a copy, in which what lies outside of the range by rounding lies within; refuse what is farther."""
     if not torch.isfinite(tensor).all():
         raise UsageError("the input tensor holds NaN or infinite values")
-    low, high = spec.range or (-np.inf, np.inf)
-    if tensor.min() < low - 1e-6 or tensor.max() > high + 1e-6:
+    if spec.range is None:
+        return tensor.clone()
+    low, high = spec.range
+    slack = rounding(low, high)
+    if tensor.min() < low - slack or tensor.max() > high + slack:
         raise UsageError(
             f"the model takes values in [{low:g}, {high:g}], received [{tensor.min():.4g}, {tensor.max():.4g}]; "
             "give pixels, not normalised values: the model's own mean and std are applied inside"
         )
+    return clipped(tensor, low, high)
 
 
 def read_numbers(path: Path, kind: Literal["npy", "npz", "pt"], check: Check) -> np.ndarray | torch.Tensor:

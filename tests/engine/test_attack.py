@@ -256,6 +256,23 @@ def test_a_corruption_that_needs_pictures_is_skipped_for_others() -> None:
     assert "it happens to pictures" in run.findings[2].reason
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+@pytest.mark.parametrize("as_pixels", [False, True])
+def test_inputs_at_bounds_that_are_no_32_bit_numbers_fall_as_others_do(norm: str, as_pixels: bool) -> None:
+    low, high = (0 - 0.1307) / 0.3081, (1 - 0.1307) / 0.3081
+    model = linear(range=(low, high))
+    bits = (torch.rand(30, *model.input.shape, generator=torch.Generator().manual_seed(2)) > 0.5).float()
+    x = (bits - 0.1307) / 0.3081 + (-1e-7 + 2e-7 * bits)  # black and white, as rounding leaves them: just outside
+    assert (x.double() < low).any()
+    assert (x.double() > high).any()
+    data = (255 * bits).to(torch.uint8).numpy() if as_pixels else x
+    reach = {"linf": "2", "l2": "10", "l1": "60"}[norm]
+    plan = plan_attack(model, ["apgd-ce"], norm=norm, epsilons=[reach], alarms=["none"])
+    values = attack(model, open_data(data, model), plan).findings[0].values
+    assert values[f"robust accuracy at {reach}"].value == 0
+    assert values["not confirmed"].value == 0
+
+
 @pytest.mark.parametrize(("norm", "restarts", "targets", "widened"), [("linf", 1, 9, False), ("l1", 5, 5, True)])
 def test_the_standard_plan_sets_what_its_paper_sets_in_a_norm(
     model: Model, norm: str, restarts: int, targets: int, widened: bool

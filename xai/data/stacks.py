@@ -13,6 +13,7 @@ from xai.errors import UsageError, XaiError
 from xai.models.card import Input
 from xai.models.images import Prepared, prepare
 from xai.models.pictures.arrays import are_pixels
+from xai.models.values import clipped, rounding
 
 Numbers: TypeAlias = np.ndarray | torch.Tensor
 _CHANNELS = (1, 2, 3, 4)
@@ -108,7 +109,7 @@ def _pixels(items: np.ndarray, spec: Input) -> torch.Tensor | None:
         return None
     pixels = torch.from_numpy(np.ascontiguousarray(planes).astype(np.float32)) / 255.0
     low, high = spec.span
-    scaled = pixels if (low, high) == (0.0, 1.0) else pixels * (high - low) + low
+    scaled = pixels if (low, high) == (0.0, 1.0) else clipped(pixels * (high - low) + low, low, high)
     return scaled.expand(-1, channels, -1, -1).contiguous()
 
 
@@ -116,6 +117,10 @@ def _numbers(items: np.ndarray, spec: Input) -> torch.Tensor | None:
     """Return numbers in input units as float32, if all of them are values that an input may have."""
     with np.errstate(over="ignore"):  # what overflows is infinite, and refused one by one
         tensor = torch.from_numpy(np.array(items, dtype=np.float32, order="C"))
-    low, high = spec.range or (-math.inf, math.inf)
-    fits = torch.isfinite(tensor).all() and tensor.min() >= low - 1e-6 and tensor.max() <= high + 1e-6
-    return tensor if fits else None
+    if not torch.isfinite(tensor).all():
+        return None
+    if spec.range is None:
+        return tensor
+    (low, high), slack = spec.range, rounding(*spec.range)
+    fits = tensor.min() >= low - slack and tensor.max() <= high + slack
+    return clipped(tensor, low, high) if fits else None
