@@ -96,7 +96,7 @@ class Region:
 def read_epsilon(text: str | float) -> float:
     """Return the number that "8/255", "0.03" or 0.03 says; raise UsageError if it is none, or negative."""
     try:
-        value = float(Fraction(text.strip())) if isinstance(text, str) else float(text)
+        value = float(Fraction(text.strip())) if isinstance(text, str) else math.nan if text is True else float(text)
     except (ValueError, ZeroDivisionError, OverflowError):
         value = math.nan
     if not (math.isfinite(value) and value >= 0):

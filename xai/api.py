@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from xai.data.dataset import open_data
 from xai.data.samples import left_out, read_samples
 from xai.engine.attack import attack as run_attack
@@ -147,7 +149,7 @@ def attack(
     limit: int | None = None,
     labels: str | Path | None = None,
     corruptions: str | Iterable[str] | None = None,
-    severities: Iterable[int] = SEVERITIES,
+    severities: int | Iterable[int] = SEVERITIES,
     parameters: Parameters | None = None,
     examples: int = EXAMPLES,
     alarms: str | Iterable[str] | None = None,
@@ -172,9 +174,8 @@ def attack(
         labels: file with a label each, for arrays that do not bring them.
         corruptions: what happens without an attacker: names, "default" (the fifteen of ImageNet-C) or "all".
         severities: of the corruptions, 1 to 5.
-        parameters: of attacks and corruptions, by name: {"pgd": {"steps": 100}}.
         examples: how many of the adversarial inputs are looked at closer: what changed, and what became of the maps.
-        parameters: of attacks and alarms, by name: {"pgd": {"steps": 100}}.
+        parameters: of attacks, corruptions and alarms, by name: {"pgd": {"steps": 100}}.
         alarms: names of what tells whether the answer can be believed, "all" or "none"; default those that need
             nothing more.
         surrogate: another model for the same task, whose gradients are tried on this one.
@@ -191,8 +192,11 @@ def attack(
         xai.errors.RefusedFileError: no image could be read.
     """
     names = _names(attacks)
-    sizes = [eps] if isinstance(eps, str | float | int) else None if eps is None else list(eps)
-    damage, degrees = _names(corruptions), list(severities)
+    _check_model(model)
+    _check_least(1, jobs=jobs, limit=limit)
+    _check_least(0, examples=examples, seed=seed)
+    sizes = _sizes(eps)
+    damage, degrees = _names(corruptions), [severities] if isinstance(severities, int) else list(severities)
     listened = _names(alarms)
     planned = plan_attack(
         model,
@@ -279,6 +283,26 @@ def inspect(
     samples = () if image is None else read_samples(image, model)
     notes = () if image is None else left_out(image)
     return run_inspect(model, samples, layer=layer, target=target, runtime=runtime, command=call, notes=notes)
+
+
+def _sizes(eps: Any) -> list[str | float] | None:
+    """Return sizes of the change as a list; one number of any kind is one."""
+    if eps is None:
+        return None
+    return [eps] if isinstance(eps, str) or not np.ndim(eps) else list(eps)
+
+
+def _check_model(model: object) -> None:
+    if not isinstance(model, Model):
+        raise UsageError(
+            f"expected a model from xai.load, received {type(model).__name__}; open it with xai.load first"
+        )
+
+
+def _check_least(least: int, **given: int | None) -> None:
+    for name, value in given.items():
+        if value is not None and value < least:
+            raise UsageError(f"{name}: expected {least} or more, received {value}")
 
 
 def _names(given: str | Iterable[str] | None) -> list[str] | None:

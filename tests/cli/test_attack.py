@@ -105,6 +105,11 @@ def test_the_api_gives_the_same_record(place: Path) -> None:
         (["--resume"], 2, "--resume was given without -o"),
         (["--resume", "-o", "never"], 2, "to go on in"),
         (["--attack", "none"], 2, "nothing"),
+        (["--attack", "ddn", "--norm", "l2", "--fail-under", "0.9"], 2, "no attack within a size; name one with --eps"),
+        (["--attack", "none", "--corruptions", "fog", "--fail-under", "0.9"], 2, "no attack within a size"),
+        (["--attack", "none", "--corruptions", "fog", "--target", "bee"], 2, "no attack was named that could use it"),
+        (["--severities", "3", "--eps", "0.1"], 2, "--severities was given without --corruptions"),
+        (["--surrogate-card", "net.yaml", "--eps", "0.1"], 2, "without --surrogate"),
     ],
 )
 def test_what_does_not_fit_is_told_in_one_line(

@@ -17,6 +17,7 @@ from xai.data.dataset import open_data
 from xai.engine import attack as engine
 from xai.engine.attack import attack
 from xai.engine.confirm import Witness
+from xai.engine.standing import Standing
 from xai.engine.threat import plan_attack
 from xai.errors import AnalysisError, UsageError
 from xai.models.model import Model, Original
@@ -326,3 +327,81 @@ def test_a_witness_that_fails_confirms_nothing_and_loses_nothing(model: Model, e
     assert {row["reason"] for row in rows(run) if row.get("reason")} == {
         f"a program on the file itself failed: {error}"
     }
+
+
+def test_what_lies_farther_than_was_asked_for_is_not_told(model: Model) -> None:
+    near = attacked(model, "fab-t", eps=("0.01",))
+    minima = attack(model, open_data(images(model), model), plan_attack(model, ["fab-t"], alarms=["none"]))
+    assert max(row["distance"] for row in rows(minima) if row["distance"] is not None) > 0.01
+    assert all(row["distance"] is None or row["distance"] <= 0.01 for row in rows(near))
+    values = near.findings[0].values
+    fell = round(values["success rate at 0.01"].value * values["success rate at 0.01"].n)
+    assert values["claimed"].value == near["fab-t"].values["fell"].value == fell
+    assert "smallest change, median" not in values  # searches ended at the size that was asked for
+    assert "smallest change, median" in minima.findings[0].values
+
+
+def test_a_run_toward_one_class_says_what_it_leaves_open(model: Model) -> None:
+    run = attacked(model, target=2, eps=("0.3",))
+    whole = run.findings[0]
+    same = sum(row["right"] and row["label"] == 2 for row in rows(run))
+    assert same > 0
+    assert whole.parameters["wanted"] == model.classes[2]
+    assert f"{same} of 40 images are of that class, were not attacked, and count as standing" in whole.notes[0]
+    assert "turned into the wanted class" in whole.description
+    assert "at most" not in whole.limits
+
+
+def test_unconfirmed_claims_leave_the_figure_open_on_both_sides(model: Model) -> None:
+    liar = Original("a program", lambda points: 100 * model(points) @ torch.eye(5).roll(1, 0), lambda: None)
+    run = attacked(replace(model, original=liar), eps=("0.5",))
+    whole, lost = run.findings[0], run.findings[0].values["not confirmed"].value
+    assert lost > 0
+    robust = whole.values["robust accuracy at 0.5"].value
+    assert f"but for the {lost} images" in whole.limits
+    assert f"If they stand, robust accuracy at 0.5 is {100 * (robust + lost / 40):.2f} %" in whole.notes[0]
+
+
+def test_accuracy_is_also_told_of_the_labelled_images_alone(model: Model) -> None:
+    standing = Standing([row(right=n >= 5, labelled=n < 5) for n in range(10)], plan_attack(model, ["pgd"]))
+    values = standing.curve()
+    assert values["accuracy"].value == 0.5
+    assert (values["accuracy where labelled"].value, values["accuracy where labelled"].n) == (0, 5)
+
+
+def row(**given: Any) -> dict[str, Any]:
+    return {"distance": None, "right": True, "labelled": True, "attacked": True, "finite": True, **given}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"eps": True}, "epsilon True: expected a number"),
+        ({"parameters": {"fgsm": 3}}, "parameters of fgsm: expected names with their values, received 3"),
+        ({"jobs": -1}, "jobs: expected 1 or more, received -1"),
+        ({"jobs": 0}, "jobs: expected 1 or more, received 0"),
+        ({"seed": -1}, "seed: expected 0 or more, received -1"),
+        ({"attacks": "none", "corruptions": "brightness", "eps": 0.1}, "no attack was named that could use it"),
+    ],
+)
+def test_calls_that_make_no_sense_are_refused(model: Model, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        xai.attack(model, images(model), **{"attacks": "fgsm", "eps": 0.1, **options})
+
+
+def test_only_a_model_is_attacked() -> None:
+    with pytest.raises(UsageError, match=r"expected a model from xai\.load, received Linear"):
+        xai.attack(torch.nn.Linear(2, 2), torch.rand(1, 2))  # type: ignore[arg-type]  # that is the point
+
+
+@pytest.mark.parametrize("eps", [0.25, np.float32(0.25), torch.tensor(0.25), [np.float64(0.25)], "1/4"])
+def test_any_number_is_a_size(model: Model, eps: Any) -> None:
+    run = xai.attack(model, images(model), attacks="fgsm", eps=eps, alarms="none", severities=3)
+    assert [value for name, value in run.findings[0].parameters.items() if name.startswith("epsilon ")] == [0.25]
+
+
+def test_a_plan_that_is_not_whole_says_so() -> None:
+    three = linear(3, range=(0.0, 1.0))
+    x = torch.rand(4, *three.input.shape)
+    run = xai.attack(three, x, plan="standard", eps=0.01, alarms="none", parameters={"square": {"queries": 5}})
+    assert run.findings[0].parameters["plan"] == "standard, without APGD-T"

@@ -48,7 +48,7 @@ def attack(
         str | None,
         typer.Option(help="Damage without an attacker: names, default (the fifteen of ImageNet-C) or all."),
     ] = None,
-    severities: Annotated[str, typer.Option(help="Of the corruptions: 1,3,5.")] = "1,2,3,4,5",
+    severities: Annotated[str | None, typer.Option(help="Of the corruptions: 1,3,5; default all five.")] = None,
     alarms: Annotated[
         str | None,
         typer.Option(help="What tells whether to believe it: names, all or none; default the ones that need no more."),
@@ -56,6 +56,8 @@ def attack(
     surrogate: Annotated[
         str | None, typer.Option(help="Another model for the same task, whose gradients are tried on this one.")
     ] = None,
+    surrogate_arch: Annotated[str | None, typer.Option(help="As --arch, for the surrogate.")] = None,
+    surrogate_card: Annotated[Path | None, typer.Option(help="As --card, for the surrogate.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Take only so many images.")] = None,
     examples: Annotated[
         int | None, typer.Option(min=0, help="Look closer at so many of the adversarial images; default 4.")
@@ -93,6 +95,7 @@ def attack(
     from xai.models.loading import load
     from xai.reports.artefacts import FolderStore
     from xai.reports.folder import REPORT, free_folder, publish, writing
+    from xai.robustness.corruptions.base import SEVERITIES
     from xai.runtime import Runtime, resolve_device
 
     if resume and output is None:
@@ -100,7 +103,13 @@ def attack(
     settings = read_settings(parameters or [])
     place = resolve_device(device)
     loaded = load(model, arch=arch, card=card, labels=classes, device=place, seed=seed, trusted=trust_model)
-    other = None if surrogate is None else load(surrogate, device=place, seed=seed, trusted=trust_model)
+    other = None
+    if surrogate is not None:
+        other = load(surrogate, arch=surrogate_arch, card=surrogate_card, device=place, seed=seed, trusted=trust_model)
+    elif surrogate_arch or surrogate_card:
+        raise UsageError("--surrogate-arch or --surrogate-card was given without --surrogate; name the other model")
+    if severities is not None and corruptions is None:
+        raise UsageError("--severities was given without --corruptions; name some, or default")
     planned = plan_attack(
         loaded,
         _listed(attacks),
@@ -110,10 +119,12 @@ def attack(
         target=target,
         parameters=settings,
         corrupted_by=_listed(corruptions),
-        severities=_degrees(severities),
+        severities=SEVERITIES if severities is None else _degrees(severities),
         alarms=_listed(alarms),
         surrogate=other,
     )
+    if fail_under is not None and not planned.epsilons:
+        raise UsageError("--fail-under was given, and there is no attack within a size; name one with --eps")
     images = open_data(data, loaded, labels=labels).limited(limit)
     folder = output or free_folder("attack", Path(model.rpartition(":")[2]).stem)
     try:
@@ -136,7 +147,7 @@ def attack(
         raise StoppedError(f"interrupted: what is done is kept; go on with --resume -o {folder}") from None
     _tell(run)
     typer.echo(run.record.model_dump_json(indent=1) if as_json else str(folder / REPORT))
-    return _code(run, fail_under)
+    return _code(run, fail_under, list(planned.epsilons)[-1:])
 
 
 def _degrees(text: str) -> list[int]:
@@ -153,7 +164,7 @@ def _listed(text: str | None) -> list[str] | None:
 def _command(given: dict[str, Any]) -> str:
     """Return the command that makes the run again, without where it was written to and by how many jobs."""
     words = []
-    names = {"attacks": "attack", "fail_under": "fail-under"}
+    names = {"attacks": "attack"}
     for name in (
         "attacks",
         "plan",
@@ -164,15 +175,17 @@ def _command(given: dict[str, Any]) -> str:
         "classes",
         "alarms",
         "surrogate",
+        "surrogate_arch",
+        "surrogate_card",
         "limit",
         "examples",
         "corruptions",
+        "severities",
         "fail_under",
         "arch",
         "card",
     ):
-        words += [f"--{names.get(name, name)}", str(given[name])] if given[name] is not None else []
-    words += ["--severities", given["severities"]] if given["corruptions"] else []
+        words += [f"--{names.get(name, name).replace('_', '-')}", str(given[name])] if given[name] is not None else []
     words += ["--trust-model"] if given["trust_model"] else []
     words += ["--device", given["device"], "--seed", str(given["seed"])]
     for line in given["parameters"] or []:
@@ -204,10 +217,9 @@ def _tell(run: Run) -> None:
             say(f"{name}: {100 * value.value:.2f} % of {value.n} ({low} to {high})")
 
 
-def _code(run: Run, fail_under: float | None) -> int:
+def _code(run: Run, fail_under: float | None, largest: list[str]) -> int:
     """Return the exit code: 1 if less than wanted is left at the largest change."""
-    accuracies = [value.value for name, value in run.findings[0].values.items() if "accuracy" in name]
-    left = accuracies[-1]
+    left = run.findings[0].values[f"robust accuracy at {largest[0]}"].value if largest else None
     if fail_under is not None and isinstance(left, float) and left < fail_under:
         say(f"violated: accuracy under attack is {left:.4f}, and at least {fail_under:g} was required")
         return VIOLATED

@@ -118,8 +118,7 @@ class _Work:
 
     def _attack(self, attack: Attack, name: str, epsilon: float, check: Callable[[int], None]) -> None:
         plan, runtime, model = self.assault.plan, self.assault.runtime, self.assault.model
-        smallest = min((size for size in plan.epsilons.values() if size > 0), default=0.0)
-        enough = 0.0 if plan.minima else smallest
+        enough, farthest = plan.enough, plan.farthest
         limit = enough if attack.minimal else epsilon
         todo = (self.open & (self.distance > limit)).nonzero()[:, 0]
         victim, begun = Victim(model), time.perf_counter()
@@ -130,8 +129,8 @@ class _Work:
             generator = runtime.generator("attack", str(self.number), attack.about.name, name)
             scene = Scene(plan.region(model, epsilon), generator, plan.wanted is not None)
             found = search(attack, victim, case, scene, batch=self.batch, enough=enough, tell=check)
-            fell = int((found.distance.isfinite() & self.distance[todo].isinf()).sum())
-            better = found.distance < self.distance[todo]
+            better = (found.distance <= farthest) & (found.distance < self.distance[todo])
+            fell = int((better & self.distance[todo].isinf()).sum())
             rows = todo[better]
             self.points[rows], self.distance[rows] = found.points[better], found.distance[better]
             self.size[rows] = epsilon

@@ -20,6 +20,7 @@ from xai.robustness.attacks.base import Attack
 from xai.robustness.corruptions.base import Corruption
 
 LISTED = 5
+ANY = "any other class"
 
 
 class Outcome:
@@ -63,7 +64,7 @@ class Outcome:
         if without := counts[False, True] + counts[False, False]:
             notes.append(
                 f"{without} of {self.images} images have no label: the model's own answer is taken for the right one, "
-                "so nothing is said of its accuracy on them"
+                "so they count as right at first, whatever they show"
             )
         if broken := counts[True, False] + counts[False, False]:
             notes.append(f"for {broken} of {self.images} images the outputs are NaN or infinite: they count as wrong")
@@ -77,8 +78,8 @@ def findings(outcome: Outcome, model: Model, other: Witness, store: Store) -> tu
     settings: dict[str, Scalar] = {
         "norm": plan.norm.value,
         "epsilons": ", ".join(plan.epsilons) or "none: the smallest change is looked for",
-        "wanted": "any other class" if plan.wanted is None else str(plan.wanted),
-        "plan": plan.name or "the user's own",
+        "wanted": ANY if plan.wanted is None else _class(model, plan.wanted),
+        "plan": _plan(plan),
         "attacks": ", ".join(attack.about.name for attack in plan.attacks),
         "labels": _labels(standing),
         "data digest": outcome.digest,
@@ -93,16 +94,18 @@ def findings(outcome: Outcome, model: Model, other: Witness, store: Store) -> tu
         method="robustness",
         title="Accuracy under attack",
         description="The share of images whose answer is right, and for which none of the attacks found another answer "
-        "within a distance.",
-        limits="Attacks find failures, they prove no robustness: the true figure is at most this one. It is about "
-        "these images, this norm and these attacks.",
+        "within a distance."
+        if plan.wanted is None
+        else "The share of images whose answer is right, and which none of the attacks turned into the wanted class "
+        "within a distance; images of that class are not attacked.",
+        limits=_limits(standing, plan),
         source="",
         kind="heuristic",
         input=None,
         status="ok",
         parameters=settings,
         values=standing.values(),
-        notes=_unconfirmed(outcome),
+        notes=(*_targeted(outcome, model), *_unconfirmed(outcome, standing)),
         seconds=sum(tally["seconds"] for tally in outcome.tallies),
         artefacts={"rows": rows, **curve, **outcome.adversarial},
     )
@@ -117,13 +120,52 @@ def _labels(standing: Standing) -> str:
     return f"the model's own answers for {own} of {len(standing)}" if own else "given"
 
 
-def _unconfirmed(outcome: Outcome) -> tuple[str, ...]:
+def _class(model: Model, index: int) -> str:
+    return model.classes[index] if index < len(model.classes) else f"not {model.classes[0]}"
+
+
+def _plan(plan: AttackPlan) -> str:
+    """Return a plan's name, and which of its attacks could not be tried."""
+    if not plan.name:
+        return "the user's own"
+    missing = ", ".join(attack.about.title for attack, _ in plan.skipped)
+    return f"{plan.name}, without {missing}" if missing else plan.name
+
+
+def _limits(standing: Standing, plan: AttackPlan) -> str:
+    figure = "the true figure is at most this one" if plan.wanted is None else "more images may be turned into it"
+    if lost := int(standing.unconfirmed().sum()):
+        figure += f", but for the {lost} images that fell to something that was not confirmed"
+    return (
+        f"Attacks find failures, they prove no robustness: {figure}. It is about these images, this norm and these "
+        "attacks."
+    )
+
+
+def _targeted(outcome: Outcome, model: Model) -> tuple[str, ...]:
+    """Say what a run toward one class leaves open."""
+    wanted = outcome.plan.wanted
+    if wanted is None:
+        return ()
+    own = sum(row["right"] and not row["attacked"] for row in outcome.rows())
+    return (
+        f"only answers {_class(model, wanted)!r} were looked for: nothing is said of other wrong ones; {own} of "
+        f"{outcome.images} images are of that class, were not attacked, and count as standing",
+    )
+
+
+def _unconfirmed(outcome: Outcome, standing: Standing) -> tuple[str, ...]:
     """List claims that did not survive being looked at again."""
     lost = [row for row in outcome.rows() if row.get("confirmed") is False]
     if not lost:
         return ()
     shown = "; ".join(f"{row['id']}: {row['reason']}" for row in lost[:LISTED])
-    return (f"{len(lost)} claimed successes did not survive, and count neither as success nor as standing: {shown}",)
+    said = f"{len(lost)} claimed successes did not survive, and count neither as success nor as standing: {shown}"
+    if not outcome.plan.epsilons:
+        return (said,)
+    name, epsilon = list(outcome.plan.epsilons.items())[-1]
+    above = standing.share(standing.stands(epsilon) | standing.unconfirmed(), "").value or 0.0
+    return (f"{said}. If they stand, robust accuracy at {name} is {100 * above:.2f} %",)
 
 
 def _finding(attack: Attack, outcome: Outcome) -> Finding:

@@ -62,6 +62,8 @@ class Standing:
         """Return accuracy, and accuracy under attack at each epsilon, as shares of all images."""
         of = "share of all images"
         found = {"accuracy": self.share(self.right, of)}
+        if self.labelled.any() and not self.labelled.all():
+            found["accuracy where labelled"] = self.share(self.right, "share of the labelled images", self.labelled)
         for name, epsilon in self.plan.epsilons.items():
             found[f"robust accuracy at {name}"] = self.share(self.stands(epsilon), of)
         return found
@@ -75,16 +77,8 @@ class Standing:
                 fell, "share of the attacked images, all right at first", self.attacked
             )
         fell = self.attacked & np.isfinite(self.found)
-        found["smallest change, median"] = Value(
-            value=_median(self.distance),
-            unit=f"{self.plan.norm}, over all images; 0 for those wrong at first",
-            n=len(self),
-        )
-        found["smallest change, median of those right"] = Value(
-            value=_median(self.distance[self.right]),
-            unit=f"{self.plan.norm}, over images right at first",
-            n=int(self.right.sum()),
-        )
+        if self.plan.minima:
+            found |= self._minima()
         found["claimed"] = Value(value=int(fell.sum()), unit="images", n=int(self.attacked.sum()))
         found["not confirmed"] = Value(value=int((fell & ~self.confirmed).sum()), unit="images", n=int(fell.sum()))
         if (self.rounded != "").any():
@@ -100,6 +94,26 @@ class Standing:
                 value=needed, unit=f"images, {CONFIDENCE:.0%} confidence"
             )
         return found
+
+    def _minima(self) -> dict[str, Value]:
+        """Return medians of the smallest changes; where sizes were asked for, searches end there and know none."""
+        return {
+            "smallest change, median": Value(
+                value=_median(self.distance),
+                unit=f"{self.plan.norm}, over all images; 0 for those wrong at first",
+                n=len(self),
+            ),
+            "smallest change, median of those right": Value(
+                value=_median(self.distance[self.right]),
+                unit=f"{self.plan.norm}, over images right at first",
+                n=int(self.right.sum()),
+            ),
+        }
+
+    def unconfirmed(self) -> np.ndarray:
+        """Say which images only fell to something that was not confirmed."""
+        fell: np.ndarray = self.attacked & np.isfinite(self.found) & ~self.confirmed
+        return fell
 
     def curve_arrays(self) -> dict[str, np.ndarray]:
         """Return the whole curve: at each distance found, the share of all images that stand beyond it."""

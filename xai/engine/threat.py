@@ -62,6 +62,16 @@ class AttackPlan:
             return [("", math.inf)]
         return [(name, size) for name, size in self.epsilons.items() if size > 0]
 
+    @property
+    def enough(self) -> float:
+        """How near a point must be for a search of the smallest change to end: 0 lets it use all its steps."""
+        return 0.0 if self.minima else min((size for size in self.epsilons.values() if size > 0), default=0.0)
+
+    @property
+    def farthest(self) -> float:
+        """How far a point may lie to count at all."""
+        return math.inf if self.minima else max(self.epsilons.values(), default=math.inf)
+
     def described(self) -> dict[str, Any]:
         """Return the plan as data: the same plan, the same data."""
         return {
@@ -114,6 +124,7 @@ def plan_attack(
     check_surrogate(model, surrogate)
     damaging = _damaging(corrupted_by)
     check_names("attack or corruption", others, [*chosen, *damaging], [*attacks.all(), *corruptions.all()])
+    _check_mapping(parameters or {})
     given = Norm(norm)
     preset = {cls.about.name: cls.planned.get((plan or "", given), {}) for cls in chosen}
     attacking = [made(cls, {**preset[cls.about.name], **others.get(cls.about.name, {})}) for cls in chosen]
@@ -121,6 +132,8 @@ def plan_attack(
     if not attacking and not worse:
         raise UsageError("neither an attack nor a corruption was named: there is nothing to do")
     if not attacking:
+        if epsilons is not None or target is not None:
+            raise UsageError("a size of the change or a target was given, and no attack was named that could use it")
         return AttackPlan((), (), given, {}, None, minima=False, name="", corruptions=worse)
     sizes = _sizes(model, given, epsilons, minimal=all(attack.minimal for attack in attacking))
     wanted = None if target is None else model.target(target).index
@@ -138,6 +151,12 @@ def plan_attack(
         )
     minima = epsilons is None and any(attack.minimal for attack in fit)
     return AttackPlan(tuple(fit), tuple(skipped), given, sizes, wanted, minima, plan or "", worse, listened, surrogate)
+
+
+def _check_mapping(parameters: Parameters) -> None:
+    for name, values in parameters.items():
+        if not isinstance(values, Mapping):
+            raise UsageError(f"parameters of {name}: expected names with their values, received {values!r}")
 
 
 def plans() -> list[str]:

@@ -21,6 +21,7 @@ ROUNDED = {
     "falls": "no longer do",
     "leaves the region": "do so only from beyond the allowed size",
 }
+MEDIAN, ANY = "smallest change, median", "any other class"
 ROBUST, SUCCESS, ROUNDING = "robust accuracy at ", "success rate at ", "8-bit rounding: "
 
 
@@ -31,10 +32,11 @@ class Robustness(Section):
     wide = True
     body = """
 <p class="reading">Of {{ total }} images {{ accuracy.value | share }} are right.
-{% if sizes %}{% set last = sizes[-1] %}Under attack, within {{ last.name }} ({{ f.parameters.norm }}), <b>{{ last.robust.value | share }}</b> are still right
+{% if labelled %}Of the {{ labelled.n }} that have a label {{ labelled.value | share }} are; for the others the model's own answer is taken for right.
+{% endif %}{% if sizes %}{% set last = sizes[-1] %}Under attack{% if toward %} toward “{{ toward }}”{% endif %}, within {{ last.name }} ({{ f.parameters.norm }}), <b>{{ last.robust.value | share }}</b> are {% if toward %}right, and were not turned into “{{ toward }}”{% else %}still right{% endif %}
 ({{ confidence }} interval {{ last.robust.interval[0] | share }} to {{ last.robust.interval[1] | share }}).
 {% endif %}
-{% if median is not none %}Half of all images have another answer within <b>{{ median | number }}</b>.{% endif %}</p>
+{% if median is not none %}Half of all images {% if toward %}are turned into “{{ toward }}”{% else %}have another answer{% endif %} within <b>{{ median | number }}</b>.{% endif %}</p>
 <div class="beside">
 <figure><svg class="curve axes" viewBox="0 0 {{ width }} {{ height }}" role="img" aria-label="Share of images that stand, by size of the change: {% for size in sizes %}{{ size.robust.value | share }} within {{ size.name }}, {% endfor %}{{ accuracy.value | share }} without a change">
 <path class="frame" d="M{{ left }} {{ top }}V{{ bottom }}H{{ right }}"/>
@@ -65,12 +67,14 @@ class Robustness(Section):
         sizes = [name for name in shares if name.startswith(ROBUST)]
         norm = finding.parameters["norm"]
         own = "" if finding.parameters.get("labels") == GIVEN else ", where the model's own answers count as right"
+        toward = _toward(finding)
+        standing = f"right, and not turned into “{toward}”" if toward else "right under attack"
         told = [Figure(share(shares["accuracy"]), f"right without an attack{own}")] if "accuracy" in shares else []
         told += [
-            Figure(share(shares[name]), f"right under attack within {name.removeprefix(ROBUST)} ({norm})")
+            Figure(share(shares[name]), f"{standing} within {name.removeprefix(ROBUST)} ({norm})")
             for name in dict.fromkeys((*sizes[:1], *sizes[-1:]))
         ]
-        if not sizes and (median := shares.get("smallest change, median")) is not None:
+        if not sizes and (median := shares.get(MEDIAN)) is not None:
             told.append(Figure(number(median), f"is enough for half of the images ({norm})"))
         return told
 
@@ -85,7 +89,9 @@ class Robustness(Section):
             "total": values["accuracy"].n,
             "attacked": values["claimed"].n,
             "accuracy": values["accuracy"],
-            "median": values["smallest change, median"].value,
+            "median": values[MEDIAN].value if MEDIAN in values else None,
+            "toward": _toward(finding),
+            "labelled": values.get("accuracy where labelled"),
             "claimed": values["claimed"],
             "unconfirmed": values["not confirmed"],
             "rounding": ROUNDED,
@@ -106,6 +112,12 @@ class Robustness(Section):
             "down": [{"at": axes.down(tick), "text": f"{100 * tick:.0f} %"} for tick in (0, 0.25, 0.5, 0.75, 1)],
             "across": [{"at": axes.across(tick), "text": f"{tick:.3g}"} for tick in ticks(axes.widest)],
         }
+
+
+def _toward(finding: Finding) -> str:
+    """Return the class that was aimed at, "" if it was any."""
+    wanted = str(finding.parameters.get("wanted", ANY))
+    return "" if wanted == ANY else wanted
 
 
 def _size(name: str, finding: Finding, axes: _Axes) -> dict[str, Any]:
