@@ -77,13 +77,15 @@ def findings(outcome: Outcome, model: Model, other: Witness, store: Store) -> tu
     settings: dict[str, Scalar] = {
         "norm": plan.norm.value,
         "epsilons": ", ".join(plan.epsilons) or "none: the smallest change is looked for",
-        "wanted": "any other class" if plan.wanted is None else str(plan.wanted),
+        "wanted": "any other class" if plan.wanted is None else f"{plan.wanted}, {model.answers[plan.wanted]}",
         "plan": plan.name or "the user's own",
         "attacks": ", ".join(attack.about.name for attack in plan.attacks),
         "labels": _labels(standing),
         "data digest": outcome.digest,
         "confirmed in": other.name or f"the model only: {other.reason}",
     }
+    if len(model.answers) != len(model.classes):
+        settings["answers"] = "; ".join(f"{index}, {name}" for index, name in enumerate(model.answers))
     settings |= {f"epsilon {name}": size for name, size in plan.epsilons.items()}
     rows = put_rows(store, outcome.rows())
     curve = {name: put(store, array) for name, array in standing.curve_arrays().items()}
