@@ -98,7 +98,7 @@ def assemble(found: Found, card: Card, device: torch.device) -> Model:
         outputs = _outputs(forward, torch.full((1, *card.input.shape), 0.5, device=device), found.place("input.shape"))
         last = found.network.last if isinstance(found.network, Opaque) else last_function(graph)
         means, assumed = meaning(probe(forward, card, device), card, last, found.place("output"))
-    classes, notes = _classes(card.classes, outputs, found.place("classes"))
+    classes, against, notes = _classes(card.classes, outputs, found.place("classes"))
     return Model(
         card=card.model_copy(update={"classes": classes, "output": means}),
         graph=graph,
@@ -112,6 +112,7 @@ def assemble(found: Found, card: Card, device: torch.device) -> Model:
         device=device,
         guessed=_guessed(found, card, {"output": assumed, "classes": notes}),
         original=_original(found, reference, name) if graph is not None else None,
+        against=against,
     )
 
 
@@ -306,18 +307,23 @@ def _wanted(reason: str, shape: tuple[int, ...]) -> str:
     return ""
 
 
-def _classes(declared: tuple[str, ...], outputs: int, place: str) -> tuple[tuple[str, ...], list[str]]:
+def _classes(declared: tuple[str, ...], outputs: int, place: str) -> tuple[tuple[str, ...], str, list[str]]:
+    """Return a name for each output, what a single one speaks against ("" without a name), and what is assumed."""
     if len(declared) == outputs:
-        return declared, []
+        return declared, "", []
     if len(declared) == 2 and outputs == 1:
-        return declared[1:], [f"the one output is taken to speak for {declared[1]!r} and against {declared[0]!r}"]
+        return (
+            declared[1:],
+            declared[0],
+            [f"the one output is taken to speak for {declared[1]!r} and against {declared[0]!r}"],
+        )
     if declared:
         raise RefusedFileError(
             f"{place}: {len(declared)} class names were given, and the network has {outputs} outputs"
         )
     if outputs == 1:
-        return ("positive",), ["the one output has no name: it is called 'positive'"]
-    return tuple(f"class {index}" for index in range(outputs)), ["classes have no names: they are numbered"]
+        return ("positive",), "", ["the one output has no name: it is called 'positive'"]
+    return tuple(f"class {index}" for index in range(outputs)), "", ["classes have no names: they are numbered"]
 
 
 def _check_finite(network: nn.Module, source: str) -> None:

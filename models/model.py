@@ -65,6 +65,7 @@ class Model:
         call: the Python call that opened it, as far as it can be written down.
         guessed: fields of the card that stand on an assumption ("input.mean"), and which.
         original: what the graph was converted from, where that is a program of another kind and can be run.
+        against: what the one output speaks against, where that has a name of its own.
     """
 
     card: Card
@@ -80,6 +81,7 @@ class Model:
     call: str = ""
     guessed: Mapping[str, str] = field(default_factory=dict)
     original: Original | None = None
+    against: str = ""
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return outputs (batch, classes) of inputs (batch, channels, height, width); gradients flow if enabled."""
@@ -94,6 +96,13 @@ class Model:
     def classes(self) -> tuple[str, ...]:
         """A name for each output."""
         return self.card.classes
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """A name for each answer, in the order that labels count: the classes; of one output, against it and for it."""
+        if len(self.classes) > 1 or self.card.output == "values":
+            return self.classes
+        return self.against or f"not {self.classes[0]}", self.classes[0]
 
     @property
     def input(self) -> Input:
@@ -116,11 +125,14 @@ class Model:
         return prepare(image, self.input)
 
     def answer(self, outputs: torch.Tensor) -> str:
-        """Return what outputs (classes,) say: the class of the highest; one output is for its class or against it."""
-        if len(outputs) > 1 or self.card.output == "values":
+        """Return what outputs (classes,) say: the class of the highest; one output above the middle is for its class.
+
+        In the very middle one output is against its class: of two answers that are equal, the first is given.
+        """
+        if len(self.answers) == len(outputs):
             return self.classes[int(outputs.argmax())]
         line = 0.5 if self.card.output == "probabilities" else 0.0
-        return self.classes[0] if float(outputs[0]) >= line else f"not {self.classes[0]}"
+        return self.answers[int(float(outputs[0]) > line)]
 
     def target(self, wanted: str | int) -> Target:
         """Return the target for a class name or index."""

@@ -34,8 +34,8 @@ class Victim:
 
     @property
     def classes(self) -> int:
-        """How many classes there are; one output stands for two: for its class, and against it."""
-        return max(2, len(self.model.classes))
+        """How many classes there are; one output stands for two, as labels do: 0 against its class, 1 for it."""
+        return len(self.model.answers)
 
     def scores(self, x: torch.Tensor) -> torch.Tensor:
         """Return scores (n, classes) that behave as logits, for inputs (n, ...); the highest is the answer."""
@@ -43,10 +43,10 @@ class Victim:
         outputs = self.model(x)
         if self.model.card.output == "probabilities":
             if outputs.shape[1] == 1:
-                outputs = torch.cat((outputs, 1 - outputs), dim=1)
+                outputs = torch.cat((1 - outputs, outputs), dim=1)
             return outputs.clamp(min=_SMALLEST).log()
         if outputs.shape[1] == 1:
-            return torch.cat((outputs, torch.zeros_like(outputs)), dim=1)
+            return torch.cat((torch.zeros_like(outputs), outputs), dim=1)
         return outputs
 
     def differentiated(

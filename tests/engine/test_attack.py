@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import xai
 from tests.robustness.victims import SHAPE, Scores, linear
@@ -23,6 +24,7 @@ from xai.errors import AnalysisError, UsageError
 from xai.models.model import Model, Original
 from xai.reports.artefacts import FolderStore, get, get_rows
 from xai.reports.run import Run
+from xai.robustness.victim import Victim
 from xai.runtime import Runtime
 
 
@@ -226,6 +228,62 @@ def test_values_cannot_be_attacked() -> None:
     model = xai.load(Scores(1), shape=SHAPE, output="values", range=(0.0, 1.0))
     with pytest.raises(UsageError, match="its outputs are values, not classes"):
         plan_attack(model, ["pgd"], epsilons=["0.1"])
+
+
+class Bright(nn.Module):
+    """One output: whether the mean of the pixels lies above one half; as a logit, or its probability."""
+
+    def __init__(self, output: str) -> None:
+        super().__init__()
+        self.last = nn.Sigmoid() if output == "probabilities" else nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(20 * (x.flatten(1).mean(1, keepdim=True) - 0.5))
+
+
+@pytest.mark.parametrize("output", ["logits", "probabilities"])
+@pytest.mark.parametrize("declared", [(), ("bright",), ("dark", "bright")])
+def test_labels_of_one_output_are_0_for_against_and_1_for_its_class(declared: tuple[str, ...], output: str) -> None:
+    model = xai.load(Bright(output), shape=SHAPE, classes=declared, output=output, range=(0.0, 1.0))
+    yes = declared[-1] if declared else "positive"
+    no = declared[0] if len(declared) == 2 else f"not {yes}"
+    x = torch.full((4, *SHAPE), 0.3)
+    x[2:] = 0.7
+    for y in ([0, 0, 1, 0], ["0", "0", "1", "0"], [no, no, yes, no]):  # the last one is labelled wrongly
+        plan = plan_attack(model, ["fgsm"], epsilons=["0.3"], alarms=["none"])
+        run = attack(model, open_data((x, y), model), plan, examples=2)
+        whole, found = run.findings[0], rows(run)
+        assert [row["label"] for row in found] == [0, 0, 1, 0]
+        assert [row["predicted"] for row in found] == [0, 0, 1, 1]
+        assert [row.get("answer") for row in found] == [1, 1, 0, None]
+        assert whole.values["accuracy"].value == 0.75
+        assert whole.parameters["answers"] == f"0, {no}; 1, {yes}"
+        changes = [one for one in run.findings if one.family == "change"]
+        said = {(one.values["first answer"].value, one.values["second answer"].value) for one in changes}
+        assert said == {(no, yes), (yes, no)}
+        assert {one.predictions[0].name for one in run.record.inputs} == {no, yes}
+    for target, index, reached in ((no, 0, 1), ("0", 0, 1), (0, 0, 1), (yes, 1, 2), ("1", 1, 2), (1, 1, 2)):
+        plan = plan_attack(model, ["pgd"], epsilons=["0.3"], alarms=["none"], target=target)
+        assert plan.wanted == index
+        run = attack(model, open_data((x, [0, 0, 1, 0]), model), plan, examples=0)
+        assert run.findings[0].parameters["wanted"] == f"{index}, {(no, yes)[index]}"
+        assert sum(row.get("answer") == index for row in rows(run)) == reached
+
+
+@pytest.mark.parametrize("label", [2, -1, "2", "odd"])
+def test_other_labels_than_against_and_for_are_refused(label: str | int) -> None:
+    model = xai.load(Bright("logits"), shape=SHAPE, classes=("dark", "bright"), range=(0.0, 1.0))
+    with pytest.raises(UsageError, match=r"there is no class .?(2|-1|odd)"):
+        open_data((torch.rand(1, *SHAPE), [label]), model)
+    with pytest.raises(UsageError, match=r"there is no class .?(2|-1|odd)"):
+        plan_attack(model, ["pgd"], epsilons=["0.1"], target=label)
+
+
+def test_one_output_in_the_very_middle_is_the_same_answer_everywhere() -> None:
+    for output in ("logits", "probabilities"):
+        model = xai.load(Bright(output), shape=SHAPE, classes=("dark", "bright"), output=output, range=(0.0, 1.0))
+        x = torch.full((1, *SHAPE), 0.5)
+        assert model.answer(model(x)[0]) == model.answers[int(Victim(model).scores(x).argmax())] == "dark"
 
 
 def test_corruptions_stand_beside_attacks_in_the_same_rows(digits: Model) -> None:

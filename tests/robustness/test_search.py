@@ -132,7 +132,7 @@ def test_scores_that_are_no_numbers_are_no_success() -> None:
     assert found.distance.isinf().all()
 
 
-@pytest.mark.parametrize(("output", "wanted"), [("logits", [[0.3, 0.0]]), ("probabilities", [[0.3, 0.7]])])
+@pytest.mark.parametrize(("output", "wanted"), [("logits", [[0.0, 0.3]]), ("probabilities", [[0.7, 0.3]])])
 def test_one_output_stands_for_two_classes(output: str, wanted: list[list[float]]) -> None:
     import xai
 

@@ -79,7 +79,7 @@ class DataSet:
     Args:
         content: the entries.
         input: what the model takes.
-        classes: the model's.
+        classes: that labels name: the model's answers.
         source: what was opened, as the user wrote it.
         kind: what kind of data it is.
         notes: what must be said of the whole: what was left out, which part was taken.
@@ -293,11 +293,11 @@ def open_data(data: Any, model: Model, *, labels: str | Path | None = None) -> D
     return DataSet(
         content=content,
         input=model.input,
-        classes=model.classes,
+        classes=model.answers,
         source=shown,
         kind=kind,
         notes=content.notes,
-        labels=_labels(content, model.classes, shown),
+        labels=_labels(content, model.answers, shown),
         chosen=range(len(content)),
     )
 

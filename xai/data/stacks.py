@@ -41,11 +41,38 @@ def check_stack(dtype: np.dtype[Any], shape: tuple[int, ...], spec: Input) -> No
 
 
 def is_one_input(dtype: np.dtype[Any], shape: tuple[int, ...], spec: Input) -> bool:
-    """Say whether an array without labels is one input, as `xai explain` reads it, and not several."""
+    """Say whether an array without labels is one input, as `xai explain` reads it, and not several.
+
+    Bytes (n, height, width) of the model's own size are n pictures of its one channel, whatever n is.
+    """
     if not are_pixels(dtype, spec):
         return shape in (spec.shape, (1, *spec.shape))
+    if len(shape) != 3 or shape == spec.shape:
+        return len(shape) in (2, 3)
     channels = {spec.shape[0], *_CHANNELS}
-    return len(shape) == 2 or (len(shape) == 3 and (shape == spec.shape or bool({shape[0], shape[2]} & channels)))
+    return bool({shape[0], shape[2]} & channels) and (1, *shape[1:]) != spec.shape
+
+
+def how_read(dtype: np.dtype[Any], shape: tuple[int, ...], spec: Input) -> tuple[str, ...]:
+    """Say as what an array without labels was read, where it could be one picture and several; () where it could not.
+
+    Args:
+        dtype: its type.
+        shape: its shape.
+        spec: the input that the model declares.
+    """
+    one = is_one_input(dtype, shape, spec)
+    if not are_pixels(dtype, spec) or len(shape) != 3 or shape[0] not in _CHANNELS[1:] or shape[0] == spec.shape[0]:
+        return ()
+    if one and shape[2] in {spec.shape[0], *_CHANNELS}:
+        return ()
+    count, *size = shape
+    single, several = f"one picture of {count} channels", f"{count} pictures of one channel"
+    if one:
+        return (
+            f"an array of {shape} was read as {single}; if it holds {several}, give ({count}, {size[0]}, {size[1]}, 1)",
+        )
+    return (f"an array of {shape} was read as {several}; if it is {single}, give ({size[0]}, {size[1]}, {count})",)
 
 
 def is_pair(source: object) -> bool:

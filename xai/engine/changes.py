@@ -182,8 +182,8 @@ class Study:
         notes = ("In this batch size the model gives the same answer to both.",) if len(set(answers)) == 1 else ()
         delta = (pair.adversarial - pair.sample.input).numpy()
         values = {
-            "first answer": Value(value=self._name(answers[0]), unit="for the original"),
-            "second answer": Value(value=self._name(answers[1]), unit="for the adversarial input"),
+            "first answer": Value(value=self.model.answers[answers[0]], unit="for the original"),
+            "second answer": Value(value=self.model.answers[answers[1]], unit="for the adversarial input"),
         }
         for which, answer in zip(("first", "second"), answers, strict=True):
             for when, shares in (("before", before), ("after", after)):
@@ -226,11 +226,6 @@ class Study:
             scores = torch.cat([victim.scores(part) for part in x.split(batch)])
         shares = scores.double().cpu().softmax(1)
         return shares[0], shares[1], shares[2:]
-
-    def _name(self, answer: int) -> str:
-        """Return a class's name; of a model with one output the second class is not the first."""
-        classes = self.model.classes
-        return classes[answer] if len(classes) > 1 else (classes[0], f"not {classes[0]}")[answer]
 
     def _sizes(self, pair: Pair) -> dict[str, Value]:
         """Return how large a change is, in each norm and in how many places."""

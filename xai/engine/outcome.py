@@ -78,13 +78,15 @@ def findings(outcome: Outcome, model: Model, other: Witness, store: Store) -> tu
     settings: dict[str, Scalar] = {
         "norm": plan.norm.value,
         "epsilons": ", ".join(plan.epsilons) or "none: the smallest change is looked for",
-        "wanted": ANY if plan.wanted is None else _class(model, plan.wanted),
+        "wanted": ANY if plan.wanted is None else model.answers[plan.wanted],
         "plan": _plan(plan),
         "attacks": ", ".join(attack.about.name for attack in plan.attacks),
         "labels": _labels(standing),
         "data digest": outcome.digest,
         "confirmed in": other.name or f"the model only: {other.reason}",
     }
+    if len(model.answers) != len(model.classes):
+        settings["answers"] = "; ".join(f"{index}, {name}" for index, name in enumerate(model.answers))
     settings |= {f"epsilon {name}": size for name, size in plan.epsilons.items()}
     rows = put_rows(store, outcome.rows())
     curve = {name: put(store, array) for name, array in standing.curve_arrays().items()}
@@ -120,10 +122,6 @@ def _labels(standing: Standing) -> str:
     return f"the model's own answers for {own} of {len(standing)}" if own else "given"
 
 
-def _class(model: Model, index: int) -> str:
-    return model.classes[index] if index < len(model.classes) else f"not {model.classes[0]}"
-
-
 def _plan(plan: AttackPlan) -> str:
     """Return a plan's name, and which of its attacks could not be tried."""
     if not plan.name:
@@ -149,7 +147,7 @@ def _targeted(outcome: Outcome, model: Model) -> tuple[str, ...]:
         return ()
     own = sum(row["right"] and not row["attacked"] for row in outcome.rows())
     return (
-        f"only answers {_class(model, wanted)!r} were looked for: nothing is said of other wrong ones; {own} of "
+        f"only answers {model.answers[wanted]!r} were looked for: nothing is said of other wrong ones; {own} of "
         f"{outcome.images} images are of that class, were not attacked, and count as standing",
     )
 

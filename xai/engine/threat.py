@@ -11,6 +11,7 @@ from xai.engine.alarms import check_surrogate, plan_alarms
 from xai.engine.choice import DEFAULT, Parameters, beyond, check_names, defaults, made, named
 from xai.errors import NotApplicableError, UsageError, unknown
 from xai.models.model import Model
+from xai.models.targets import find_target
 from xai.registry import Need
 from xai.robustness.alarms.base import Alarm
 from xai.robustness.attacks.base import Attack, attacks
@@ -136,7 +137,7 @@ def plan_attack(
             raise UsageError("a size of the change or a target was given, and no attack was named that could use it")
         return AttackPlan((), (), given, {}, None, minima=False, name="", corruptions=worse)
     sizes = _sizes(model, given, epsilons, minimal=all(attack.minimal for attack in attacking))
-    wanted = None if target is None else model.target(target).index
+    wanted = None if target is None else find_target(target, model.answers).index
     fit, skipped = [], []
     for attack in attacking:
         reason = hindrance(attack, model, given, targeted=wanted is not None)

@@ -119,6 +119,41 @@ def test_an_array_that_can_be_one_input_is_one_unless_labels_count_it(tmp_path: 
     assert len(open_data((pixels, [0, 1, 2]), taker)) == 3
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_few_pictures_of_one_channel_stay_pictures(count: int, tmp_path: Path, model: Model) -> None:
+    np.save(tmp_path / "few.npy", IMAGES[:count])
+    np.savez(tmp_path / "few.npz", x=IMAGES[:count])
+    for source in (tmp_path / "few.npy", tmp_path / "few.npz", IMAGES[:count]):
+        data = open_data(source, model)
+        assert len(data) == count
+        assert torch.equal(data.read_many(range(count)).inputs, EXPECTED[:count])
+        read = f"an array of ({count}, 12, 10) was read as {count} pictures of one channel"
+        told = [f"{read}; if it is one picture of {count} channels, give (12, 10, {count})"]
+        assert list(data.notes) == (told if count in (2, 3, 4) else [])
+
+
+def test_one_coloured_picture_stays_one_where_it_is_no_stack_of_the_models_size(tmp_path: Path, model: Model) -> None:
+    last, first = (RANDOM.integers(0, 256, shape, dtype=np.uint8) for shape in ((12, 10, 3), (3, 24, 20)))
+    for name, pixels, expected in (
+        ("last", last, ()),
+        (
+            "first",
+            first,
+            (
+                "an array of (3, 24, 20) was read as one picture of 3 channels; if it holds 3 pictures of one "
+                "channel, give (3, 24, 20, 1)",
+            ),
+        ),
+    ):
+        np.save(tmp_path / f"{name}.npy", pixels)
+        np.savez(tmp_path / f"{name}.npz", x=pixels)
+        for source in (pixels, tmp_path / f"{name}.npy", tmp_path / f"{name}.npz"):
+            data = open_data(source, model)
+            assert (len(data), data.notes) == (1, expected)
+            assert torch.equal(data.read(0).input, model.prepare(pixels).tensor)
+    assert len(open_data(first[..., None], model)) == 3
+
+
 def test_pictures_of_another_size_are_fitted_and_it_is_recorded(model: Model) -> None:
     large = RANDOM.integers(0, 256, (3, 30, 40, 3), dtype=np.uint8)
     shard = open_data((large, [0, 1, 2]), model).read_many(range(3))

@@ -15,7 +15,7 @@ from PIL import Image
 from tests.networks import Linear
 from xai.api import load
 from xai.data.dataset import open_data
-from xai.errors import UsageError, XaiError
+from xai.errors import RefusedFileError, UsageError, XaiError
 from xai.models.model import Model
 
 ROWS = [
@@ -85,6 +85,46 @@ def test_only_the_path_is_needed(place: Path, model: Model) -> None:
     assert data.read_many(range(2)).labels == (None, None)
     with pytest.raises(UsageError, match="labels are needed, and the entries of"):
         data.require_labels()
+
+
+@pytest.mark.parametrize(
+    "column", ["class", "labels", "Class", "Labels", "target", "y", "lable", "class_name", "label "]
+)
+@pytest.mark.parametrize("form", ["csv", "json", "lines"])
+def test_labels_under_another_name_are_refused_and_never_lost(
+    column: str, form: str, place: Path, model: Model
+) -> None:
+    row = {"path": "b.png", column: "cat"}
+    content = {"csv": f"path,{column}\nb.png,cat\n", "json": json.dumps([row]), "lines": json.dumps(row)}[form]
+    (place / "t").write_text(content)
+    if column.strip() == "label":
+        assert open_data(place / "t", model).read(0).label == 0
+        return
+    with pytest.raises(
+        RefusedFileError, match=rf"expected labels in a column 'label', received a column '(?i:{column})'"
+    ):
+        open_data(place / "t", model)
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_columns_that_are_not_read_are_named_once(form: str, place: Path, model: Model) -> None:
+    rows = [{"path": f"{name}.png", "Label": "cat", "class": "x", "score": "1"} for name in "bc"]
+    text = "path,Label,class,score,\nb.png,cat,x,1,5\nc.png,cat\n" if form == "csv" else json.dumps(rows)
+    (place / "t").write_text(text)
+    data = open_data(place / "t", model)
+    assert data.read_many(range(2)).labels == (0, 0)
+    unnamed = ", one without a name" if form == "csv" else ""
+    assert data.notes == (
+        f"columns that are not read: 'class', 'score'{unnamed}; those that are: path, label, group, mask",
+    )
+    (place / "all").write_text("path,label\nb.png,cat\n")
+    assert open_data(place / "all", model).notes == ()
+
+
+def test_a_field_of_json_that_stands_twice_is_refused(place: Path, model: Model) -> None:
+    (place / "t").write_text(json.dumps([{"path": "b.png", "label": "cat", "Label": "dog"}]))
+    with pytest.raises(RefusedFileError, match="column 'label' stands there twice"):
+        open_data(place / "t", model)
 
 
 def test_paths_are_relative_to_the_table_and_may_lead_out(place: Path, model: Model) -> None:

@@ -11,7 +11,7 @@ import torch
 from xai.data.contents import Content, Objects, Stack
 from xai.data.kinds.base import Kind
 from xai.data.labels import Label, as_labels, check_labels, plain
-from xai.data.stacks import Numbers, check_stack, is_one_input, is_pair
+from xai.data.stacks import Numbers, check_stack, how_read, is_one_input, is_pair
 from xai.data.stored import read_array
 from xai.errors import UsageError
 from xai.models.card import Input
@@ -36,9 +36,12 @@ class Arrays(Kind):
         if y is not None:
             known = as_labels(_array(y)) if isinstance(y, Numbers) else [plain(one) for one in y]  # type: ignore[attr-defined]  # a list, see is_pair
         if known is None and is_one_input(array.dtype, array.shape, spec):
-            return Objects([x], "image")
-        check_stack(array.dtype, array.shape, spec)
-        return Stack(array, "image", spec, known)
+            content: Content = Objects([x], "image")
+        else:
+            check_stack(array.dtype, array.shape, spec)
+            content = Stack(array, "image", spec, known)
+        content.notes = how_read(array.dtype, array.shape, spec) if known is None else ()
+        return content
 
 
 def _array(numbers: Numbers) -> np.ndarray:

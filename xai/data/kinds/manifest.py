@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from functools import lru_cache
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,13 +24,18 @@ from xai.text import storable
 
 MAX_BYTES = 256 * 2**20
 COLUMNS = ("path", "label", "group", "mask")
+LISTED = 5  # columns that are not read, in a note
+_LIKE_LABEL = re.compile(
+    "class(es|name|id|index|label)?|category|targets?|y|gt|(ground)?truth|(true|class)?label(s|name|id|index)?"
+)
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 Row = Mapping[str, Any]
 
 
 class Manifest(Kind):
-    """A table of inputs: columns path, label, group, mask; all but path may be missing, others are left out.
+    """A table of inputs: columns path, label, group, mask; all but path may be missing, others are left out and named.
 
+    A column that seems to hold the labels under another name ("class", "labels") is refused where there is no label.
     CSV with a first line of names, separated by commas, semicolons or tabs; a JSON list of objects; or one a line.
     Paths and masks are relative to the table. A path that begins inside its folder and leaves it by a link is refused.
     """
@@ -66,7 +74,12 @@ def _files(path: Path, rows: Iterable[tuple[int, Row]]) -> Files:
     groups: list[str | None] = []
     masks: list[str | None] = []
     seen: dict[str, int] = {}
+    others: dict[str, None] = {}
     for number, row in rows:
+        unread = [column for column in row if column not in COLUMNS]
+        if "label" not in row:
+            _check_columns(unread)
+        others |= dict.fromkeys(unread)
         name = _text(row, "path", number)
         if not name:
             raise RefusedFileError(f"row {number} has no path")
@@ -85,8 +98,34 @@ def _files(path: Path, rows: Iterable[tuple[int, Row]]) -> Files:
         labels=labels if any(label is not None for label in labels) else None,
         groups=groups if any(groups) else None,
         masks=masks if any(masks) else None,
+        notes=_left_out(list(others)),
         guarded=True,
     )
+
+
+def _check_columns(unread: Iterable[str]) -> None:
+    """Refuse a column that seems to hold the labels: they would be lost."""
+    for column in unread:
+        if _seems_label(column):
+            raise RefusedFileError(
+                f"expected labels in a column 'label', received a column {storable(column)[:60]!r}; rename it to "
+                "'label', or take it out if it holds no labels"
+            )
+
+
+@lru_cache(maxsize=256)  # asked for every row
+def _seems_label(column: str) -> bool:
+    bare = "".join(sign for sign in column if sign.isalnum())
+    return bool(_LIKE_LABEL.fullmatch(bare) or get_close_matches(bare, ["label"], cutoff=0.8))
+
+
+def _left_out(columns: Sequence[str]) -> tuple[str, ...]:
+    """Name the columns that are not read."""
+    if not columns:
+        return ()
+    shown = ", ".join(repr(storable(column)[:60]) if column else "one without a name" for column in columns[:LISTED])
+    more = f" and {len(columns) - LISTED} more" if len(columns) > LISTED else ""
+    return (f"columns that are not read: {shown}{more}; those that are: {', '.join(COLUMNS)}",)
 
 
 def _rows(file: IO[str]) -> Iterator[tuple[int, Row]]:
@@ -104,22 +143,33 @@ def _rows(file: IO[str]) -> Iterator[tuple[int, Row]]:
 
 
 def _object(row: object) -> Row:
-    if not isinstance(row, dict) or "path" not in row:
+    fields = [_column(name) for name in row] if isinstance(row, dict) else []
+    if not isinstance(row, dict) or "path" not in fields:
         raise RefusedFileError(f'expected objects such as {{"path": ..., "label": ...}}, received {str(row)[:60]!r}')
-    return row
+    _check_once(fields)
+    return dict(zip(fields, row.values(), strict=True))
+
+
+def _column(name: str) -> str:
+    """Return a column's name as it is compared."""
+    return name.strip().lower()
+
+
+def _check_once(header: Sequence[str]) -> None:
+    twice = [name for name in COLUMNS if header.count(name) > 1]
+    if twice:
+        raise RefusedFileError(f"column {twice[0]!r} stands there twice")
 
 
 def _table(first: str, file: IO[str]) -> Iterator[tuple[int, Row]]:
     """Yield the rows of a CSV file, numbered as a spreadsheet does: the names are row 1."""
     for separator in ",;\t":
-        header = [name.strip().lower() for name in next(csv.reader([first], delimiter=separator), [])]
+        header = [_column(name) for name in next(csv.reader([first], delimiter=separator), [])]
         if "path" in header:
             break
     else:
         raise RefusedFileError(f"expected a column 'path' in its first line, received {storable(first.strip())[:60]!r}")
-    twice = [name for name in COLUMNS if header.count(name) > 1]
-    if twice:
-        raise RefusedFileError(f"column {twice[0]!r} stands there twice")
+    _check_once(header)
     for number, row in enumerate(csv.reader(file, delimiter=separator), start=2):
         if len(row) > len(header):
             raise RefusedFileError(
@@ -127,7 +177,7 @@ def _table(first: str, file: IO[str]) -> Iterator[tuple[int, Row]]:
                 f"holds {separator!r}"
             )
         if any(field.strip() for field in row):
-            yield number, dict(zip(header, row, strict=False))
+            yield number, dict(zip_longest(header, row, fillvalue=""))
 
 
 def _text(row: Row, column: str, number: int) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from xai.data.contents import Content, Files, Stack
 from xai.data.kinds.base import Kind
 from xai.data.labels import as_labels, check_labels
-from xai.data.stacks import check_plain, check_stack, is_one_input
+from xai.data.stacks import check_plain, check_stack, how_read, is_one_input
 from xai.data.stored import Stored, map_npy, read_array
 from xai.models.card import Input
 from xai.models.safety import Peek
@@ -36,12 +36,16 @@ class Npy(Kind):
         beside = labels or _beside(source.path)
         known = as_labels(read_array(beside, check_labels)) if beside else None
         array = map_npy(source.path, check_plain)
+        told = how_read(array.dtype, array.shape, spec)
         one = is_one_input(array.dtype, array.shape, spec)
         if one and (known is None or len(known) != len(array)):
-            return Files(source.path.parent, [source.path.name])
+            return Files(source.path.parent, [source.path.name], notes=told)
         stored = Stored(source.path, map_npy, partial(check_stack, spec=spec))
         content = Stack(stored, source.path.stem, spec, known)
-        content.notes = (f"labels taken from {beside}, which lies beside it",) if beside and not labels else ()
+        if beside is None:
+            content.notes = told
+        elif not labels:
+            content.notes = (f"labels taken from {beside}, which lies beside it",)
         return content
 
 

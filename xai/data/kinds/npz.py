@@ -11,7 +11,7 @@ import numpy as np
 from xai.data.contents import Content, Files, Stack
 from xai.data.kinds.base import Kind
 from xai.data.labels import as_labels, check_labels
-from xai.data.stacks import check_stack, is_one_input
+from xai.data.stacks import check_stack, how_read, is_one_input
 from xai.data.stored import Member, Stored, npz_names, read_array
 from xai.errors import RefusedFileError
 from xai.models.card import Input
@@ -46,23 +46,27 @@ class Npz(Kind):
         if known is None and own is not None and own != inputs:
             known = Member(own)(source.path, check_labels)
         read = Member(inputs)
-        if known is None and len(names) == 1 and _is_one(source.path, read, spec):
-            return Files(source.path.parent, [source.path.name])
+        one, told = _seen(source.path, read, spec) if known is None and len(names) == 1 else (False, ())
+        if one:
+            return Files(source.path.parent, [source.path.name], notes=told)
         stored = Stored(source.path, read, partial(check_stack, spec=spec))
-        return Stack(stored, source.path.stem, spec, None if known is None else as_labels(known))
+        content = Stack(stored, source.path.stem, spec, None if known is None else as_labels(known))
+        content.notes = told
+        return content
 
 
 def _named(names: list[str], wanted: tuple[str, ...]) -> str | None:
     return next((name for one in wanted for name in names if name.lower() == one), None)
 
 
-def _is_one(path: Path, read: Member, spec: Input) -> bool:
-    one: list[bool] = []
+def _seen(path: Path, read: Member, spec: Input) -> tuple[bool, tuple[str, ...]]:
+    """Return whether an array is one input, and what must be said of that."""
+    seen: list[tuple[bool, tuple[str, ...]]] = []
 
     def look(dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-        one.append(is_one_input(dtype, shape, spec))
-        if not one[0]:
+        seen.append((is_one_input(dtype, shape, spec), how_read(dtype, shape, spec)))
+        if not seen[0][0]:
             check_stack(dtype, shape, spec)
 
     read(path, look)
-    return one[0]
+    return seen[0]
