@@ -135,7 +135,8 @@ def test_a_surrogate_is_listened_to(digits: Model) -> None:
 
 def test_the_call_names_alarms_and_surrogate(digits: Model) -> None:
     pictures = split()[1].images[:2], split()[1].labels[:2]
-    run = xai.attack(digits, pictures, attacks="fgsm", eps=0.1, alarms="zero_gradients", surrogate=digits)
+    model = hidden(digits, after=lambda scores: 2 * scores)
+    run = xai.attack(model, pictures, attacks="fgsm", eps=0.1, alarms="zero_gradients", surrogate=digits)
     assert "alarms=['zero_gradients'], surrogate=xai.load('sample:digits')" in run.record.command
 
 
@@ -148,11 +149,14 @@ def test_the_call_names_alarms_and_surrogate(digits: Model) -> None:
         ({"parameters": {"more_steps": {"few": 0}}}, "parameters of more_steps do not fit: few"),
         ({"parameters": {"more_steps": {"fem": 1}}}, "did you mean 'few'"),
         ({"surrogate": "digits"}, "the surrogate does not fit: expected inputs of shape"),
+        ({"surrogate": "itself"}, "the surrogate is the model itself: expected another network for the same task"),
+        ({"surrogate": "again"}, "the surrogate is the model itself: expected another network for the same task"),
     ],
 )
 def test_what_does_not_fit_is_told_at_once(model: Model, digits: Model, options: dict[str, Any], message: str) -> None:
     if "surrogate" in options:
-        options = {"surrogate": digits}
+        others = {"digits": digits, "itself": model, "again": linear(range=(0.0, 1.0))}
+        options = {"surrogate": others[options["surrogate"]]}
     with pytest.raises(UsageError, match=message):
         plan_attack(model, ["pgd"], epsilons=["0.1"], **options)
 
