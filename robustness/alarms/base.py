@@ -1,7 +1,8 @@
 """What an alarm is: a second look at a model whose gradients may only seem to lead nowhere.
 
-Attacks that follow gradients say nothing about a model that hides them. An alarm tries another way into the same
-region, on a few of the images, and counts those that fall to it and not to the ordinary one.
+Attacks that follow gradients say nothing about a model that hides them. An alarm tries other ways into the same region,
+on a few of the images, and counts those that fall to them and not to what was done before: the run's attacks, whose
+figure is doubted.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from xai.errors import NotApplicableError
 from xai.models.model import Model
 from xai.registry import Family, Method, Need
+from xai.reports.intervals import clopper_pearson
 from xai.reports.records import Scalar, Speaks, Value
 from xai.robustness.attacks.base import Attack, Scene, attacks
 from xai.robustness.borrowed import Borrower, Lender
@@ -28,6 +30,7 @@ from xai.robustness.victim import Victim
 from xai.runtime import Runtime
 
 LEVEL = 0.01  # how often chance alone may raise an alarm, at most
+RUN = "the run's attacks"
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Subject:
         runtime: seed and device.
         batch: how many inputs go through the model at once.
         surrogate: another model for the same task, or None.
+        felled: (n,) bool: which of the images the run's attacks felled in that region; None if there was no run.
     """
 
     model: Model
@@ -49,6 +53,7 @@ class Subject:
     runtime: Runtime
     batch: int
     surrogate: Model | None = None
+    felled: torch.Tensor | None = None
 
     def __len__(self) -> int:
         """Return how many images there are."""
@@ -61,7 +66,7 @@ class Subject:
 
     @cached_property
     def attack(self) -> Attack:
-        """The attack along gradients that is doubted: the one that runs when none is named."""
+        """An attack along gradients, as it is when none is named: other ways are variations of it."""
         known = [cls() for cls in attacks.all().values() if cls.about.default and Need.GRADIENTS in cls.about.needs]
         fit = [attack for attack in known if not attack.minimal and self.region.norm in attack.norms]
         if not fit:
@@ -72,6 +77,27 @@ class Subject:
     def plain(self) -> torch.Tensor:
         """(n,) bool: which images fall to that attack."""
         return self.fallen("plain")
+
+    def contests(
+        self, others: Mapping[str, torch.Tensor], ordinary: tuple[str, torch.Tensor] | None = None
+    ) -> Contests:
+        """Compare ways to attack: with what the run felled; without a run all others with the ordinary one.
+
+        Args:
+            others: what each is called, and which images fall to it, (n,) bool.
+            ordinary: the same of the way that others must not beat; default `attack`.
+
+        Raises:
+            NotApplicableError: nothing was found, and the images are too few for that to say anything.
+        """
+        name, fell = ordinary or (titled(self.attack), self.plain)
+        if self.felled is None:
+            check_enough(self, len(others))
+            return Contests((name, fell), others)
+        found = Contests((RUN, self.felled), {name: fell, **others}, self.region.epsilon)
+        if not found.all[found.best].gained:
+            check_enough(self, len(found.all))
+        return found
 
     def fallen(
         self,
@@ -86,7 +112,7 @@ class Subject:
 
         Args:
             name: random numbers follow from the run's seed and it.
-            attack: default the one that is doubted.
+            attack: default the ordinary one.
             case: default the subject's.
             region: default the subject's.
             lender: gives the gradients in the model's stead; the answers that count are still the model's.
@@ -170,26 +196,48 @@ class Contests:
     Args:
         ordinary: what it is called, and which images fall to it.
         others: the same of the others.
+        figure: the epsilon of the accuracy under attack that the ordinary way gave; None if it gave none.
     """
 
-    def __init__(self, ordinary: tuple[str, torch.Tensor], others: Mapping[str, torch.Tensor]) -> None:
+    def __init__(
+        self, ordinary: tuple[str, torch.Tensor], others: Mapping[str, torch.Tensor], figure: float | None = None
+    ) -> None:
         self.name, self.fell = ordinary
+        self.figure = figure
         self.all = {name: Contest(self.fell, fell) for name, fell in others.items()}
         self.level = LEVEL / len(others)
 
     @property
     def best(self) -> str:
-        """The other way whose gains are the least likely."""
+        """The other way whose gains are the least likely; where there is a figure, the one that gains most."""
+        if self.figure is not None:
+            return min(self.all, key=lambda name: (-self.all[name].gained, self.all[name].chance))
         return min(self.all, key=lambda name: (self.all[name].chance, -self.all[name].gained))
 
     @property
     def speaks(self) -> Speaks:
-        """Against the ordinary way if another one gains more than chance explains."""
-        if self.all[self.best].chance <= self.level:
+        """Against the ordinary way if another one gains more than chance, or the figure's own interval, explains.
+
+        Never for it where another one gains at all.
+        """
+        if self._beyond_figure or any(contest.chance <= self.level for contest in self.all.values()):
             return "against"
-        gains = any(contest.gained > contest.lost for contest in self.all.values())
+        gains = any(contest.gained for contest in self.all.values())
         nothing = not self.fell.any() and not any(contest.other.any() for contest in self.all.values())
         return "neither" if gains or nothing else "for"
+
+    @property
+    def _stand(self) -> int:
+        """How many stand against the ordinary way."""
+        return int((~self.fell).sum())
+
+    @property
+    def _beyond_figure(self) -> bool:
+        """Whether the share that is left lies below the interval of the figure: no chance is asked, it was found."""
+        if self.figure is None:
+            return False
+        low, _ = clopper_pearson(self._stand, len(self.fell)) or (0.0, 1.0)
+        return self._stand - self.all[self.best].gained < low * len(self.fell)
 
     @property
     def counted(self) -> str:
@@ -201,6 +249,8 @@ class Contests:
     def sentence(self) -> str:
         """What the counts mean."""
         best = self.all[self.best]
+        if self.figure is not None and (best.gained or self.speaks == "for"):
+            return self._of_the_figure(best)
         if self.speaks == "against":
             return f"{self.counted}; chance explains such a lead with a probability of {best.chance:.1g}."
         if self.speaks == "for":
@@ -208,6 +258,15 @@ class Contests:
         if not best.gained:
             return f"No image falls to {self.name} or to {self.best}: there is nothing to compare."
         return f"{self.counted}: chance explains that lead (probability {best.chance:.2g})."
+
+    def _of_the_figure(self, best: Contest) -> str:
+        left = f"that {self.name} left standing at {self.figure:.4g}"
+        if not best.gained:
+            return f"{self.counted}: none {left}."
+        found = f"{best.gained} of {self._stand} images {left} fall{'s' * (best.gained == 1)} to {self.best}"
+        if self.speaks == "against":
+            return f"{found}: the figure is too high."
+        return f"{found}: the figure is too high by that; chance explains as much (probability {best.chance:.2g})."
 
     @property
     def values(self) -> dict[str, Value]:
@@ -231,6 +290,12 @@ def check_enough(subject: Subject, ways: int = 1) -> None:
         raise NotApplicableError(
             f"it needs at least {needed} images to tell a difference from chance; there are {len(subject)}"
         )
+
+
+def titled(attack: Attack) -> str:
+    """Return what an attack is called, with its number of steps if it has one."""
+    steps = getattr(attack, "steps", None)
+    return attack.about.title if steps is None else f"{attack.about.title} of {steps} steps"
 
 
 def varied(attack: Attack, **fields: Any) -> Attack:

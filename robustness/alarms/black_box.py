@@ -6,7 +6,7 @@ from pydantic import Field
 
 from xai.errors import NotApplicableError
 from xai.registry import Kind, Method, Need
-from xai.robustness.alarms.base import Alarm, Contests, Signal, Subject, check_enough, varied
+from xai.robustness.alarms.base import Alarm, Signal, Subject, varied
 from xai.robustness.attacks.base import Attack, attacks
 
 
@@ -31,11 +31,10 @@ class BlackBox(Alarm):
     def look(self, subject: Subject) -> Signal:
         """Try each attack that needs no gradients."""
         found = self._without_gradients(subject)
-        check_enough(subject, len(found))
         others = {
             attack.about.title: subject.fallen(f"black box {attack.about.name}", attack=attack) for attack in found
         }
-        contests = Contests((subject.attack.about.title, subject.plain), others)
+        contests = subject.contests(others)
         return Signal(contests.sentence, contests.speaks, contests.values)
 
     def _without_gradients(self, subject: Subject) -> list[Attack]:

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from xai.errors import NotApplicableError
 from xai.registry import Kind, Method, Need
-from xai.robustness.alarms.base import Alarm, Contests, Signal, Subject, check_enough, varied
+from xai.robustness.alarms.base import Alarm, Signal, Subject, titled, varied
 
 
 class MoreSteps(Alarm):
@@ -32,13 +32,8 @@ class MoreSteps(Alarm):
         attack = subject.attack
         if "steps" not in type(attack).model_fields:
             raise NotApplicableError(f"{attack.about.title} has no number of steps")
-        check_enough(subject)
-        short, long = (
-            (
-                f"{attack.about.title} of {steps} steps",
-                subject.fallen(f"{steps} steps", attack=varied(attack, steps=steps)),
-            )
-            for steps in (self.few, self.many)
-        )
-        contests = Contests(long, dict([short]))
+        short, long = (varied(attack, steps=steps) for steps in (self.few, self.many))
+        few = subject.fallen(f"{self.few} steps", attack=short)
+        many = subject.fallen(f"{self.many} steps", attack=long)
+        contests = subject.contests({titled(short): few}, (titled(long), many))
         return Signal(contests.sentence, contests.speaks, contests.values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from xai.registry import Kind, Method, Need
-from xai.robustness.alarms.base import Alarm, Contests, Signal, Subject, check_enough
+from xai.robustness.alarms.base import Alarm, Signal, Subject
 from xai.robustness.borrowed import Lender, Loss
 
 SMALLEST = 1e-12
@@ -30,11 +30,10 @@ class ScaledScores(Alarm):
     def look(self, subject: Subject) -> Signal:
         """Attack along each scale."""
         title = subject.attack.about.title
-        check_enough(subject, len(SCALES))
         others = {
             f"{title} on {name}": subject.fallen(name, lender=_scaled(subject, scale)) for name, scale in SCALES.items()
         }
-        contests = Contests((title, subject.plain), others)
+        contests = subject.contests(others)
         return Signal(contests.sentence, contests.speaks, contests.values)
 
 

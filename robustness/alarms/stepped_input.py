@@ -9,7 +9,7 @@ from pydantic import Field
 
 from xai.registry import Kind, Method, Need
 from xai.reports.records import Value
-from xai.robustness.alarms.base import Alarm, Contests, Signal, Subject, check_enough
+from xai.robustness.alarms.base import Alarm, Signal, Subject
 from xai.robustness.borrowed import Lender, Loss, StraightThrough, averaged
 from xai.robustness.norms import Norm
 from xai.robustness.regions import Region
@@ -43,11 +43,10 @@ class SteppedInput(Alarm):
         """Attack straight through, and by means; and see whether tiny changes change anything."""
         title = subject.attack.about.title
         rounds = _rounds(subject)
-        check_enough(subject, 1 + rounds)
         others = {f"{title} by means over neighbours": subject.fallen("means", lender=self._means(subject))}
         if rounds:
             others[f"{title} straight through rounding"] = subject.fallen("straight", lender=_straight(subject))
-        contests = Contests((title, subject.plain), others)
+        contests = subject.contests(others)
         same, total = int(_unmoved(subject).sum()), len(subject)
         stepped = same >= STEPPED * total
         values = {

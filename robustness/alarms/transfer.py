@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xai.errors import NotApplicableError
 from xai.registry import Kind, Method, Need
-from xai.robustness.alarms.base import Alarm, Contests, Signal, Subject, check_enough
+from xai.robustness.alarms.base import Alarm, Signal, Subject
 from xai.robustness.victim import Victim
 
 
@@ -31,8 +31,7 @@ class Transfer(Alarm):
             raise NotApplicableError("no other model for the same task was given as a surrogate")
         if surrogate.graph is None:
             raise NotApplicableError(f"the surrogate is a black box: {surrogate.no_graph}")
-        check_enough(subject)
         fell = subject.fallen("transfer", lender=Victim(surrogate).differentiated)
-        contests = Contests((title, subject.plain), {f"{title} on {surrogate.name}": fell})
+        contests = subject.contests({f"{title} on {surrogate.name}": fell})
         named = {"surrogate": surrogate.name, "surrogate fingerprint": surrogate.fingerprint}
         return Signal(contests.sentence, contests.speaks, contests.values, dict(named))

@@ -9,7 +9,7 @@ from pydantic import Field
 from xai.errors import NotApplicableError
 from xai.registry import Kind, Method, Need
 from xai.reports.records import Value
-from xai.robustness.alarms.base import Alarm, Signal, Subject, varied
+from xai.robustness.alarms.base import Alarm, Signal, Subject, titled, varied
 from xai.robustness.norms import diameter
 from xai.robustness.search import Case
 
@@ -43,7 +43,7 @@ class Unbounded(Alarm):
         fell = subject.fallen("unbounded", attack=attack, case=case, region=replace(subject.region, epsilon=whole))
         others = len(case.label.unique()) > 1  # each is answered by its label, so one of another class is a success
         stands, total = int((~fell).sum()), len(fell)
-        title = attack.about.title
+        title = titled(attack)
         if not stands:
             sentence = f"Without bounds all of {total} images fall to {title}, as they must."
         elif others:

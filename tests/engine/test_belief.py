@@ -86,6 +86,38 @@ def test_the_alarms_do_not_depend_on_jobs_or_on_each_other(model: Model, monkeyp
     assert trusted(attacked(model, alarms=["scaled_scores"], runtime=QUICK))["scaled_scores"] == one["scaled_scores"]
 
 
+@pytest.mark.parametrize(
+    ("names", "parameters", "epsilon"), [(["pgd"], {"pgd": {"steps": 1}}, "0.1"), (["fgsm"], {}, "0.1")]
+)
+def test_a_figure_of_weak_attacks_is_not_called_supported(
+    digits: Model, names: list[str], parameters: dict[str, dict[str, int]], epsilon: str
+) -> None:
+    pictures = split()[1].images[:100], split()[1].labels[:100]
+    heard = ["black_box", "more_steps", "scaled_scores"]
+    plan = plan_attack(digits, names, epsilons=[epsilon], parameters=parameters, alarms=heard)
+    found = trusted(attack(digits, open_data(pictures, digits), plan, runtime=QUICK))
+    assert {entry.speaks for entry in found.values()} == {"against"}
+    for entry in found.values():
+        assert "that the run's attacks left standing at 0.1 fall to PGD" in entry.sentence
+        assert entry.sentence.endswith(": the figure is too high.")
+        counts = {name: value.value for name, value in entry.values.items()}
+        most = max(value for name, value in counts.items() if name.startswith("only to") and "not to" not in name)
+        left = 64 - counts["fall to the run's attacks"]
+        assert entry.sentence.startswith(f"{most} of {left} images")
+
+
+def test_what_the_run_felled_by_other_attacks_speaks_against_no_one(digits: Model) -> None:
+    """Scores that shout mislead PGD; where the run tried what they do not mislead, its figure holds."""
+    loud = hidden(digits, after=lambda scores: scores * 1000)
+    pictures = split()[1].images[:100], split()[1].labels[:100]
+    speaks = {}
+    for name, parameters in (("pgd", {}), ("apgd-dlr", {"apgd-dlr": {"restarts": 3}})):
+        plan = plan_attack(loud, [name], epsilons=["0.1"], alarms=["scaled_scores"], parameters=parameters)
+        speaks[name] = trusted(attack(loud, open_data(pictures, loud), plan, runtime=QUICK))["scaled_scores"].speaks
+    assert speaks["pgd"] == "against"
+    assert speaks["apgd-dlr"] != "against"
+
+
 def test_attacks_answer_the_same_whether_or_not_alarms_are_heard(model: Model) -> None:
     one, two = (attacked(model, alarms=[name], runtime=QUICK).findings[0].timeless() for name in ("none", "all"))
     assert (one.trust, len(two.trust)) == ((), len(alarms.all()))
@@ -103,7 +135,8 @@ def test_a_surrogate_is_listened_to(digits: Model) -> None:
 
 def test_the_call_names_alarms_and_surrogate(digits: Model) -> None:
     pictures = split()[1].images[:2], split()[1].labels[:2]
-    run = xai.attack(digits, pictures, attacks="fgsm", eps=0.1, alarms="zero_gradients", surrogate=digits)
+    model = hidden(digits, after=lambda scores: 2 * scores)
+    run = xai.attack(model, pictures, attacks="fgsm", eps=0.1, alarms="zero_gradients", surrogate=digits)
     assert "alarms=['zero_gradients'], surrogate=xai.load('sample:digits')" in run.record.command
 
 
@@ -116,11 +149,14 @@ def test_the_call_names_alarms_and_surrogate(digits: Model) -> None:
         ({"parameters": {"more_steps": {"few": 0}}}, "parameters of more_steps do not fit: few"),
         ({"parameters": {"more_steps": {"fem": 1}}}, "did you mean 'few'"),
         ({"surrogate": "digits"}, "the surrogate does not fit: expected inputs of shape"),
+        ({"surrogate": "itself"}, "the surrogate is the model itself: expected another network for the same task"),
+        ({"surrogate": "again"}, "the surrogate is the model itself: expected another network for the same task"),
     ],
 )
 def test_what_does_not_fit_is_told_at_once(model: Model, digits: Model, options: dict[str, Any], message: str) -> None:
     if "surrogate" in options:
-        options = {"surrogate": digits}
+        others = {"digits": digits, "itself": model, "again": linear(range=(0.0, 1.0))}
+        options = {"surrogate": others[options["surrogate"]]}
     with pytest.raises(UsageError, match=message):
         plan_attack(model, ["pgd"], epsilons=["0.1"], **options)
 
@@ -130,7 +166,7 @@ def test_parameters_of_attacks_and_alarms_stand_side_by_side(model: Model) -> No
     plan = plan_attack(model, ["pgd"], epsilons=["0.1"], alarms=["more_steps"], parameters=parameters)
     (entry,) = attack(model, open_data(images(model), model), plan, runtime=QUICK).findings[0].trust
     assert (entry.parameters["few"], entry.parameters["many"]) == (2, 5)
-    assert "PGD of 2 steps" in entry.sentence
+    assert {"fall to PGD of 2 steps", "fall to PGD of 5 steps"} <= set(entry.values)
 
 
 def test_a_model_that_is_never_right_has_nothing_to_be_doubted(model: Model) -> None:

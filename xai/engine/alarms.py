@@ -32,9 +32,14 @@ def plan_alarms(names: Iterable[str] | None, parameters: Parameters) -> tuple[tu
 
 
 def check_surrogate(model: Model, surrogate: Model | None) -> None:
-    """Raise UsageError if another model does not take the same inputs, or knows another number of classes."""
+    """Raise UsageError if another model is the model itself, takes other inputs, or has another number of classes."""
     if surrogate is None:
         return
+    if surrogate is model or (model.fingerprint and surrogate.fingerprint == model.fingerprint):
+        raise UsageError(
+            f"the surrogate is the model itself: expected another network for the same task; {surrogate.name} has the "
+            "same program and numbers, so its gradients lead where the model's own do"
+        )
     for what, own, other in (
         ("inputs of shape", model.input.shape, surrogate.input.shape),
         ("values in", model.input.range, surrogate.input.range),

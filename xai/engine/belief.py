@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,24 +79,26 @@ class Belief:
         epsilon = telling(Standing(self.outcome.rows(), self.plan))
         if epsilon is None:
             return "no size of a change was asked for, and none was found"
-        labels = self._first()
-        places = (place for place in range(len(self.data)) if self.data.id(place) in labels)
-        samples = self.data.read_many([place for _, place in zip(labels, places, strict=False)]).samples
+        rows = self._first()
+        places = (place for place in range(len(self.data)) if self.data.id(place) in rows)
+        samples = self.data.read_many([place for _, place in zip(rows, places, strict=False)]).samples
         if not samples:
             return "no image was attacked: the model gets none right"
         model, plan = self.model, self.plan
         batch = self.runtime.batch(2 * model.bytes_per_input, BATCH)
         x = torch.stack([sample.input for sample in samples]).to(model.device)
-        label = torch.tensor([labels[sample.id] for sample in samples], device=model.device)
+        label = torch.tensor([rows[sample.id]["label"] for sample in samples], device=model.device)
+        found = [rows[sample.id]["distance"] for sample in samples]
+        felled = torch.tensor([one is not None and one <= epsilon for one in found], device=model.device)
         wanted = None if plan.wanted is None else torch.full_like(label, plan.wanted)
         clean = torch.cat([Victim(model).scores(part) for part in x.split(batch)])
         case = Case(x, label, wanted, clean)
-        return Subject(model, case, plan.region(model, epsilon), self.runtime, batch, plan.surrogate)
+        return Subject(model, case, plan.region(model, epsilon), self.runtime, batch, plan.surrogate, felled)
 
-    def _first(self) -> dict[str, int]:
-        """Return the labels of the first images that were attacked, by id."""
+    def _first(self) -> dict[str, dict[str, Any]]:
+        """Return the rows of the first images that were attacked, by id."""
         attacked = (row for row in self.outcome.rows() if row["attacked"])
-        return {row["id"]: row["label"] for row in islice(attacked, MOST)}
+        return {row["id"]: row for row in islice(attacked, MOST)}
 
 
 def telling(standing: Standing) -> float | None:

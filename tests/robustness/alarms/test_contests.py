@@ -42,6 +42,34 @@ def test_the_verdict_follows_from_the_counts(ordinary: torch.Tensor, other: torc
     assert contests.sentence.endswith(".")
 
 
+@pytest.mark.parametrize(
+    ("run", "other", "speaks", "said"),
+    [
+        (
+            mask(14),
+            mask(24),
+            "against",
+            "10 of 50 images that one left standing at 0.1 fall to other: the figure is too high.",
+        ),
+        (
+            mask(14),
+            mask(15),
+            "neither",
+            "1 of 50 images that one left standing at 0.1 falls to other: the figure is too high by that;",
+        ),
+        (mask(30), mask(22, start=20), "against", "12 of 34 images that one left"),  # what it lost makes up for nothing
+        (mask(30), mask(20), "for", "20 of 64 images fall to other, 30 to one: none that one left standing at 0.1."),
+        (mask(0), mask(0), "neither", "there is nothing to compare"),
+    ],
+)
+def test_what_a_run_left_standing_speaks_against_its_figure(
+    run: torch.Tensor, other: torch.Tensor, speaks: Speaks, said: str
+) -> None:
+    contests = Contests(("one", run), {"other": other}, figure=0.1)
+    assert contests.speaks == speaks
+    assert said in contests.sentence
+
+
 def test_more_ways_share_the_chance_of_a_false_alarm() -> None:
     one = Contests(("one", mask(0)), {"other": mask(7)})
     two = Contests(("one", mask(0)), {"other": mask(7), "third": mask(0)})
