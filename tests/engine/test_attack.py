@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import xai
@@ -284,6 +286,46 @@ def test_one_output_in_the_very_middle_is_the_same_answer_everywhere() -> None:
         model = xai.load(Bright(output), shape=SHAPE, classes=("dark", "bright"), output=output, range=(0.0, 1.0))
         x = torch.full((1, *SHAPE), 0.5)
         assert model.answer(model(x)[0]) == model.answers[int(Victim(model).scores(x).argmax())] == "dark"
+
+
+def pictures(folder: Path) -> Path:
+    """Write 24 pictures, of which 4 are larger and 3 in colour."""
+    folder.mkdir()
+    for number in range(24):
+        size = (9, 7) if 4 <= number < 8 else SHAPE[1:]
+        shape = (*size, 3) if number % 8 == 1 else size
+        pixels = np.random.default_rng(number).integers(0, 256, shape, dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:02}.png")
+    return folder
+
+
+def test_how_pictures_were_treated_is_counted_whatever_the_jobs_and_when_resumed(
+    model: Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    small_shards(monkeypatch)
+    data = open_data(pictures(tmp_path / "pictures"), model)
+    expected = Counter(treatment for index in range(24) for treatment in set(data.read(index).treatments))
+    assert {count for treatment, count in expected.items() if "stretched" in treatment} == {4}
+    assert 3 in expected.values()
+    plan = plan_attack(model, ["fgsm"], epsilons=["0.1"], alarms=["none"])
+    runs = [attack(model, data, plan, jobs=jobs, examples=0) for jobs in (1, 2)]
+    kept = tmp_path / "kept"
+    store = FolderStore(tmp_path / "store")
+    runs += [attack(model, data, plan, folder=kept, store=store, examples=0) for _ in range(2)]  # the second resumes
+    for run in runs:
+        told = [note for note in run.record.notes if " of 24 images: " in note]
+        assert sorted(told) == sorted(f"{count} of 24 images: {treatment}" for treatment, count in expected.items())
+        assert run.record.notes == runs[0].record.notes
+
+
+def test_of_many_treatments_the_most_frequent_are_told(model: Model, tmp_path: Path) -> None:
+    for number in range(15):
+        Image.fromarray(np.zeros((6 + max(number, 2), 9), dtype=np.uint8)).save(tmp_path / f"{number:02}.png")
+    run = attack(model, open_data(tmp_path, model), plan_attack(model, ["fgsm"], epsilons=["0.1"], alarms=["none"]))
+    told = [note for note in run.record.notes if " of 15 images: " in note]
+    assert len(told) == 10
+    assert any(note.startswith("3 of 15 images: ") and "stretched" in note for note in told)
+    assert any(note.startswith("images were treated in ") and note.endswith(" other ways") for note in run.record.notes)
 
 
 def test_corruptions_stand_beside_attacks_in_the_same_rows(digits: Model) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -259,7 +260,8 @@ def attack(
         bar.add(assault.stages * len(part.skipped))
         answer = assault.shard(number, part.samples, tell)
         skipped = [{"id": one.id, "source": one.source, "reason": one.reason} for one in part.skipped]
-        return {**answer, "skipped": skipped, "digests": part.digests.hex()}
+        treated = Counter(treatment for sample in part.samples for treatment in dict.fromkeys(sample.treatments))
+        return {**answer, "skipped": skipped, "treated": dict(treated), "digests": part.digests.hex()}
 
     try:
         with torch.random.fork_rng(devices=[]):

@@ -19,7 +19,7 @@ from xai.reports.records import Artefact, Finding, Scalar
 from xai.robustness.attacks.base import Attack
 from xai.robustness.corruptions.base import Corruption
 
-LISTED = 5
+LISTED, TREATMENTS = 5, 10
 ANY = "any other class"
 
 
@@ -35,12 +35,14 @@ class Outcome:
     def __init__(self, kept: Kept, shards: int, plan: AttackPlan) -> None:
         self._kept, self._shards, self.plan = kept, shards, plan
         self.skipped: list[dict[str, str]] = []
+        self.treated: Counter[str] = Counter()
         self.tallies: list[dict[str, Any]] = []
         self.adversarial: dict[str, Artefact] = {}
         self.images, digests = 0, []
         for number in range(shards):
             answer = kept[number]
             self.skipped += answer["skipped"]
+            self.treated.update(answer["treated"])
             self.tallies += answer["tallies"]
             self.images += len(answer["rows"])
             digests.append(bytes.fromhex(answer["digests"]))
@@ -60,6 +62,7 @@ class Outcome:
             shown = "; ".join(f"{one['id']}: {one['reason']}" for one in self.skipped[:LISTED])
             more = f"; and {len(self.skipped) - LISTED} more" if len(self.skipped) > LISTED else ""
             notes.append(f"{len(self.skipped)} of {len(data)} images could not be read and are left out: {shown}{more}")
+        notes += self._treatments()
         counts = Counter((row["labelled"], row["finite"]) for row in self.rows())
         if without := counts[False, True] + counts[False, False]:
             notes.append(
@@ -69,6 +72,13 @@ class Outcome:
         if broken := counts[True, False] + counts[False, False]:
             notes.append(f"for {broken} of {self.images} images the outputs are NaN or infinite: they count as wrong")
         return tuple(notes)
+
+    def _treatments(self) -> list[str]:
+        """Say how many images were changed in which way to become inputs, the most frequent first."""
+        ranked = sorted(self.treated.items(), key=lambda item: (-item[1], item[0]))
+        told = [f"{count} of {self.images} images: {treatment}" for treatment, count in ranked[:TREATMENTS]]
+        more = [f"images were treated in {len(ranked) - TREATMENTS} other ways"] if ranked[TREATMENTS:] else []
+        return told + more
 
 
 def findings(outcome: Outcome, model: Model, other: Witness, store: Store) -> tuple[Finding, ...]:
