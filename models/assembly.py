@@ -112,6 +112,7 @@ def assemble(found: Found, card: Card, device: torch.device) -> Model:
         device=device,
         guessed=_guessed(found, card, {"output": assumed, "classes": notes}),
         original=_original(found, reference, name) if graph is not None else None,
+        draws=bool(trial.drawn),
     )
 
 

@@ -65,6 +65,7 @@ class Model:
         call: the Python call that opened it, as far as it can be written down.
         guessed: fields of the card that stand on an assumption ("input.mean"), and which.
         original: what the graph was converted from, where that is a program of another kind and can be run.
+        draws: whether it draws random numbers, so that one input gives other outputs each time.
     """
 
     card: Card
@@ -80,6 +81,7 @@ class Model:
     call: str = ""
     guessed: Mapping[str, str] = field(default_factory=dict)
     original: Original | None = None
+    draws: bool = False
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return outputs (batch, classes) of inputs (batch, channels, height, width); gradients flow if enabled."""
