@@ -113,6 +113,7 @@ def assemble(found: Found, card: Card, device: torch.device) -> Model:
         guessed=_guessed(found, card, {"output": assumed, "classes": notes}),
         original=_original(found, reference, name) if graph is not None else None,
         against=against,
+        draws=bool(trial.drawn),
     )
 
 

@@ -66,6 +66,7 @@ class Model:
         guessed: fields of the card that stand on an assumption ("input.mean"), and which.
         original: what the graph was converted from, where that is a program of another kind and can be run.
         against: what the one output speaks against, where that has a name of its own.
+        draws: whether it draws random numbers, so that one input gives other outputs each time.
     """
 
     card: Card
@@ -82,6 +83,7 @@ class Model:
     guessed: Mapping[str, str] = field(default_factory=dict)
     original: Original | None = None
     against: str = ""
+    draws: bool = False
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return outputs (batch, classes) of inputs (batch, channels, height, width); gradients flow if enabled."""

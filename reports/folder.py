@@ -6,8 +6,9 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,7 +21,10 @@ from xai.reports.html.page import SIDE_FOLDER, render
 from xai.reports.records import SCHEMA, Artefact, Finding, RunRecord
 
 RECORD, MANIFEST, REPORT = "record.json", "manifest.json", "report.html"
+LOCK = ".lock"  # in the folder that is written to
 OURS = {RECORD, MANIFEST, REPORT, FOLDER, SIDE_FOLDER}
+if sys.platform != "win32":  # which has no such locks
+    import fcntl
 
 
 def free_folder(verb: str, stem: str, base: Path = Path("xai-runs")) -> Path:
@@ -41,18 +45,20 @@ def writing(
     Args:
         folder: the wanted place.
         overwrite: whether an earlier run there is replaced.
-        resume: whether to go on in the folder that a killed run left.
+        resume: whether to go on in the folder that a killed run left; without one it begins.
         checkpoint: a folder inside that keeps what is done: while it holds something, the whole outlives a failure,
             but for what was asked wrongly from the beginning. It is removed at the end.
 
     Raises:
-        UsageError: the place is taken, or cannot be written to.
+        UsageError: the place is taken, another run is writing there, or it cannot be written to.
     """
     folder = Path(os.path.abspath(folder))  # noqa: PTH100  # resolve() would follow a link
     _check_free(folder, overwrite)
     new_parents = [parent for parent in folder.parents if not parent.exists()]
     partial = folder.with_name(f"{folder.name}.partial")
+    earlier = partial.is_dir()
     _begin(folder, partial, overwrite=overwrite, resume=resume, checkpoint=checkpoint)
+    lock = _lock(partial)
     unfinished = partial / checkpoint if checkpoint else None
     keep = False
     try:
@@ -60,16 +66,18 @@ def writing(
             yield partial
         except BaseException as error:
             begun = bool(unfinished and unfinished.is_dir() and any(unfinished.iterdir()))
-            keep = resume if isinstance(error, UsageError | RefusedFileError) else begun
+            keep = resume and earlier if isinstance(error, UsageError | RefusedFileError) else begun
             raise
         if unfinished:
             shutil.rmtree(unfinished, ignore_errors=True)
+        (partial / LOCK).unlink()
         _replace(folder, partial)
     except OSError as error:
         raise XaiError(f"output folder {folder} cannot be written: {error.strerror or error}") from error
     finally:
         if not keep:
             shutil.rmtree(partial, ignore_errors=True)
+        os.close(lock)
         for parent in new_parents:
             with suppress(OSError):  # it holds something, so it stays
                 parent.rmdir()
@@ -79,10 +87,9 @@ def _begin(folder: Path, partial: Path, *, overwrite: bool, resume: bool, checkp
     """Make the folder that is written to, or take the one that a killed run left."""
     try:
         if overwrite and partial.exists():
-            _check_free(partial, overwrite=True)
+            _check_free(partial, overwrite=True, ours={LOCK, checkpoint or LOCK})
+            os.close(_lock(partial))
             shutil.rmtree(partial)
-        if resume and not partial.is_dir():
-            raise UsageError(f"there is no {partial} to go on in; leave out --resume to begin")
         partial.mkdir(parents=True, exist_ok=resume)
     except FileExistsError:
         way = "go on there with --resume, " if checkpoint else ""
@@ -93,6 +100,34 @@ def _begin(folder: Path, partial: Path, *, overwrite: bool, resume: bool, checkp
         raise UsageError(
             f"output folder {folder} cannot be written: {error.strerror}; choose another with -o"
         ) from error
+
+
+def _lock(partial: Path) -> int:
+    """Hold a folder for this process; the system lets it go when the process ends, however it does.
+
+    Returns:
+        The file descriptor that holds it.
+
+    Raises:
+        UsageError: another run holds it.
+    """
+    nofollow = getattr(os, "O_NOFOLLOW", 0)
+    try:
+        lock = os.open(partial / LOCK, os.O_RDWR | os.O_CREAT | nofollow, 0o600)
+    except OSError as error:
+        raise UsageError(
+            f"output folder {partial} cannot be written: {error.strerror}; choose another with -o"
+        ) from error
+    try:
+        if sys.platform != "win32":
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held = os.fstat(lock).st_nlink > 0  # the run before may have ended, and removed it, in between
+    except OSError:
+        held = False
+    if not held:
+        os.close(lock)
+        raise UsageError(f"another run is writing to {partial}: wait for its end, or choose another folder with -o")
+    return lock
 
 
 def _replace(folder: Path, fresh: Path) -> None:
@@ -193,7 +228,7 @@ def _write(folder: Path, name: str, content: bytes) -> None:
         fresh.unlink(missing_ok=True)
 
 
-def _check_free(folder: Path, overwrite: bool) -> None:
+def _check_free(folder: Path, overwrite: bool, ours: Iterable[str] = ()) -> None:
     """Refuse a place that holds something; overwriting replaces earlier runs only."""
     if folder.is_symlink() or folder in (Path.cwd(), *Path.cwd().parents):
         raise UsageError(f"output folder {folder} is a link or the working folder; name a new one with -o")
@@ -204,7 +239,7 @@ def _check_free(folder: Path, overwrite: bool) -> None:
     held = {path.name for path in folder.iterdir()}
     if held and not overwrite:
         raise UsageError(f"output folder {folder} is not empty; choose another with -o, or give --overwrite")
-    if foreign := sorted(held - OURS):
+    if foreign := sorted(held - OURS - set(ours)):
         raise UsageError(
             f"output folder {folder} holds {foreign[0]!r}, which no run wrote; nothing was overwritten, choose another"
         )

@@ -103,7 +103,6 @@ def test_the_api_gives_the_same_record(place: Path) -> None:
         (["--severities", "6", "--corruptions", "fog"], 2, "severity"),
         (["--severities", "high", "--corruptions", "fog"], 2, "from 1 to 5"),
         (["--resume"], 2, "--resume was given without -o"),
-        (["--resume", "-o", "never"], 2, "to go on in"),
         (["--attack", "none"], 2, "nothing"),
         (["--attack", "ddn", "--norm", "l2", "--fail-under", "0.9"], 2, "no attack within a size; name one with --eps"),
         (["--attack", "none", "--corruptions", "fog", "--fail-under", "0.9"], 2, "no attack within a size"),
@@ -286,6 +285,15 @@ def test_a_killed_run_is_gone_on_with(place: Path) -> None:
     values = [[finding.values for finding in found.findings] for found in (one, two)]
     assert values[0] == values[1]
     assert one.findings[0].artefacts == two.findings[0].artefacts
+
+
+def test_a_resumed_run_that_never_began_begins(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A loop that repeats a killed command until it ends must not trip over a kill before the first file."""
+    assert run(["attack", "net.pt2", "data.npz", "--eps", "0.05", "--resume", "-o", "out"]) == 0
+    assert "note: out has no killed run to go on with: this one begins" in capsys.readouterr().err
+    assert open_run(place / "out").record.verb == "attack"
+    assert not list((place / "out").glob(".*"))
+    assert not (place / "out.partial").exists()
 
 
 def test_json_prints_the_record(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -112,6 +112,39 @@ def test_the_record_does_not_depend_on_the_jobs(model: Model, monkeypatch: pytes
     assert one.record.settings == two.record.settings
 
 
+class Drawing(Scores):
+    """Adds noise to its scores."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = super().forward(x)
+        return scores + 0.3 * torch.randn_like(scores)
+
+
+@pytest.mark.parametrize("black_box", [False, True])
+def test_a_model_that_draws_is_told_of_and_the_record_does_not_depend_on_the_jobs(
+    monkeypatch: pytest.MonkeyPatch, model: Model, black_box: bool
+) -> None:
+    small_shards(monkeypatch)
+    data = images(model)
+    module = Drawing()
+    network = (lambda x: module(x)) if black_box else module
+    drawing = xai.load(network, shape=SHAPE, mean=0.0, std=1.0, range=(0.0, 1.0), classes=[*"abcde"])
+    assert (drawing.graph is None) == black_box
+    plan = plan_attack(drawing, ["square" if black_box else "pgd"], epsilons=["0.1"], alarms=["none"])
+    before = torch.get_rng_state()
+    one, two = (attack(drawing, open_data(data, drawing), plan, jobs=jobs) for jobs in (1, 2))
+    assert torch.equal(before, torch.get_rng_state())
+    assert rows(one) == rows(two)
+    assert [f.timeless() for f in one.findings] == [f.timeless() for f in two.findings]
+    assert any(note.startswith("the model draws random numbers: ") for note in one.record.notes)
+    assert "draws random numbers" in str(one.findings[0].parameters["confirmed in"])
+    assert any("not reproducible to the image" in note for note in one.record.notes)
+
+
+def test_of_a_model_that_draws_nothing_nothing_is_said(run: Run) -> None:
+    assert not any("draws" in note for note in run.record.notes)
+
+
 def test_a_run_that_was_killed_ten_times_ends_in_the_same_record(
     model: Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

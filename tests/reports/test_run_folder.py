@@ -223,6 +223,36 @@ def test_a_run_that_is_being_written_is_not_disturbed(run: Run, tmp_path: Path) 
         assert partial.is_dir()
 
 
+@pytest.mark.parametrize("option", ["resume", "overwrite"])
+def test_of_two_runs_in_one_folder_the_second_is_refused(tmp_path: Path, option: str) -> None:
+    out = tmp_path / "out"
+    with writing(out, resume=True, checkpoint="shards") as partial:
+        (partial / "report.html").write_text("x")
+        with (
+            pytest.raises(UsageError, match="another run is writing"),
+            writing(out, checkpoint="shards", overwrite=option == "overwrite", resume=option == "resume"),
+        ):
+            pass
+        (partial / "report.html").rename(partial / "record.json")
+    assert [path.name for path in out.iterdir()] == ["record.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_the_place_of_a_killed_run_is_free_again(tmp_path: Path) -> None:
+    """The system lets a lock go with its process, whatever ended that."""
+    code = (
+        "import os, sys, pathlib; from xai.reports.folder import writing\n"
+        "with writing(pathlib.Path(sys.argv[1]), checkpoint='shards') as partial:\n"
+        "    (partial / 'shards').mkdir(); (partial / 'shards' / '0').touch(); os.kill(os.getpid(), 9)"
+    )
+    for name, options in (("one", {"resume": True}), ("two", {"overwrite": True})):
+        assert subprocess.run([sys.executable, "-c", code, str(tmp_path / name)]).returncode == -9
+        assert (tmp_path / f"{name}.partial" / "shards" / "0").exists()
+        with writing(tmp_path / name, checkpoint="shards", **options) as partial:
+            assert (partial / "shards" / "0").exists() == (name == "one")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["one", "two"]
+
+
 def test_an_earlier_run_is_replaced_only_if_asked(run: Run, folder: Path) -> None:
     with pytest.raises(UsageError, match="is not empty"):
         run.save(folder)

@@ -127,6 +127,8 @@ def attack(
         raise UsageError("--fail-under was given, and there is no attack within a size; name one with --eps")
     images = open_data(data, loaded, labels=labels).limited(limit)
     folder = output or free_folder("attack", Path(model.rpartition(":")[2]).stem)
+    if resume and not folder.with_name(f"{folder.name}.partial").is_dir():
+        say(f"note: {folder} has no killed run to go on with: this one begins")
     try:
         with writing(folder, overwrite=overwrite, resume=resume, checkpoint=FOLDER) as partial, progress() as tell:
             run = run_attack(

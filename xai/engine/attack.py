@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +38,10 @@ from xai.runtime import Runtime
 
 SHARD_BYTES = 32 * 2**20  # of a shard's inputs: several copies of them live at once
 LARGEST_SHARD, LARGEST_BATCH = 128, 128
+DRAWS = (
+    "the model draws random numbers: what stands at one look may fall at the next, so the figures are not reproducible "
+    "to the image; shards were attacked one after the other, each from its own seed"
+)
 SMALL = 2**20  # bytes of activations an input: with less, a second thread costs more than it brings
 
 
@@ -249,6 +254,7 @@ def attack(
     kept = Kept(folder, _digest(model, data, plan, runtime))
     assault = Assault(model, plan, runtime, store, witness(model))
     bar = _Bar(runtime, assault.stages * len(data))
+    jobs = 1 if model.draws else jobs or max(1, cores() // threads)  # drawn numbers are the whole process's
 
     def work(number: int, check: Callable[[], None]) -> dict[str, Any]:
         part = data.read_many(shards[number])
@@ -258,14 +264,15 @@ def attack(
             bar.add(count)
 
         bar.add(assault.stages * len(part.skipped))
-        answer = assault.shard(number, part.samples, tell)
+        with _repeatable(model, runtime, "shard", str(number)):
+            answer = assault.shard(number, part.samples, tell)
         skipped = [{"id": one.id, "source": one.source, "reason": one.reason} for one in part.skipped]
         treated = Counter(treatment for sample in part.samples for treatment in dict.fromkeys(sample.treatments))
         return {**answer, "skipped": skipped, "treated": dict(treated), "digests": part.digests.hex()}
 
     try:
         with torch.random.fork_rng(devices=[]):
-            for _ in work_off(range(len(shards)), work, kept, jobs=jobs or max(1, cores() // threads), threads=threads):
+            for _ in work_off(range(len(shards)), work, kept, jobs=jobs, threads=threads):
                 bar.add(0)
     finally:
         assault.witness.rest()
@@ -273,7 +280,8 @@ def attack(
     if not outcome.images:
         check_any_read(data, [Skipped(index, **one) for index, one in enumerate(outcome.skipped)])
     study = Study(model, data, shards, plan.norm, outcome.adversarial, runtime, store)
-    inputs, changes = study.of(outcome.rows(), examples)
+    with _repeatable(model, runtime, "changes"):
+        inputs, changes = study.of(outcome.rows(), examples)
     whole, *others = findings(outcome, model, assault.witness, store)
     trust = Belief(model, data, plan, outcome, runtime).trust()
     return Run(
@@ -287,7 +295,7 @@ def attack(
             model=model_record(model),
             inputs=inputs,
             findings=(whole.model_copy(update={"trust": trust}), *others, *changes),
-            notes=(*notes, *data.notes, *outcome.notes(data)),
+            notes=(*notes, *([DRAWS] if model.draws else []), *data.notes, *outcome.notes(data)),
         ),
         store,
     )
@@ -296,6 +304,11 @@ def attack(
 def cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _repeatable(model: Model, runtime: Runtime, *names: str) -> AbstractContextManager[object]:
+    """Let what a model draws follow from the run's seed and the names; what draws nothing needs no such thing."""
+    return runtime.seeded(*names) if model.draws else nullcontext()
 
 
 class _Bar:

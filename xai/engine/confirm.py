@@ -46,6 +46,8 @@ class Witness:
 
 def witness(model: Model) -> Witness:
     """Return the file itself in onnxruntime, where the model was read from ONNX or can be written so."""
+    if model.draws:
+        return Witness("", None, "the model draws random numbers: another program draws others")
     if model.original is not None:
         return Witness(f"{model.original.name} on the file itself", model.original.forward, rest=model.original.rest)
     if model.graph is None:
