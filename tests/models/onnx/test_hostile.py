@@ -165,13 +165,23 @@ def test_a_batch_beyond_the_memory_is_run_in_parts(tmp_path: Path, monkeypatch: 
 def test_the_process_of_a_model_ends_with_it(tmp_path: Path) -> None:
     run = runtime.Runner(read(saved([helper.make_node("Relu", ["x"], ["y"])], tmp_path / "net.onnx", ["b", 4])))
     assert run(torch.ones(2, 4)).shape == (2, 4)
-    (process,) = (
-        cell.cell_contents._process for cell in run.__closure__ or () if hasattr(cell.cell_contents, "_process")
-    )
+    process = run._process._process
+    assert process is not None
     assert process.poll() is None
     del run
     gc.collect()
     assert process.poll() is not None
+
+
+def test_a_program_at_rest_keeps_no_process_and_answers_again(tmp_path: Path) -> None:
+    run = runtime.Runner(read(saved([helper.make_node("Relu", ["x"], ["y"])], tmp_path / "net.onnx", ["b", 4])))
+    first = run._process._process
+    run.rest()
+    assert first is not None
+    assert first.poll() is not None
+    run.rest()
+    assert run(torch.ones(2, 4)).shape == (2, 4)
+    assert run._process._process is not first
 
 
 @pytest.mark.parametrize(
