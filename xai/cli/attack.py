@@ -2,22 +2,51 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xai.cli.explain import read_settings
-from xai.cli.options import Arch, CardFile, ClassNames, Device, ModelName, Overwrite, RecordInstead, Seed, TrustModel
+from xai.cli.options import (
+    Arch,
+    CardFile,
+    ClassNames,
+    Device,
+    ModelName,
+    Overwrite,
+    RecordInstead,
+    Seed,
+    TrustModel,
+    rerun,
+)
 from xai.cli.terminal import progress, say
 from xai.errors import StoppedError, UsageError
-from xai.text import storable
 
 if TYPE_CHECKING:
     from xai.reports.run import Run
 
 FAILED, VIOLATED = 3, 1
+WRITTEN = (
+    "attacks",
+    "plan",
+    "norm",
+    "eps",
+    "target",
+    "labels",
+    "classes",
+    "alarms",
+    "surrogate",
+    "surrogate_arch",
+    "surrogate_card",
+    "limit",
+    "examples",
+    "corruptions",
+    "severities",
+    "fail_under",
+    "arch",
+    "card",
+)
 
 
 def attack(
@@ -140,7 +169,7 @@ def attack(
                 folder=partial / FOLDER,
                 jobs=jobs,
                 examples=EXAMPLES if examples is None else examples,
-                command=_command(given),
+                command=rerun("attack", given, WRITTEN, [given["model"], given["data"]], {"attacks": "attack"}),
             )
             publish(run, partial)
     except KeyboardInterrupt:
@@ -161,40 +190,6 @@ def _degrees(text: str) -> list[int]:
 
 def _listed(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _command(given: dict[str, Any]) -> str:
-    """Return the command that makes the run again, without where it was written to and by how many jobs."""
-    words = []
-    names = {"attacks": "attack"}
-    for name in (
-        "attacks",
-        "plan",
-        "norm",
-        "eps",
-        "target",
-        "labels",
-        "classes",
-        "alarms",
-        "surrogate",
-        "surrogate_arch",
-        "surrogate_card",
-        "limit",
-        "examples",
-        "corruptions",
-        "severities",
-        "fail_under",
-        "arch",
-        "card",
-    ):
-        words += [f"--{names.get(name, name).replace('_', '-')}", str(given[name])] if given[name] is not None else []
-    words += ["--trust-model"] if given["trust_model"] else []
-    words += ["--device", given["device"], "--seed", str(given["seed"])]
-    for line in given["parameters"] or []:
-        words += ["--set", line]
-    sources = [given["model"], given["data"]]
-    ordered = [*words, "--", *sources] if any(name.startswith("-") for name in sources) else [*sources, *words]
-    return storable(shlex.join(["xai", "attack", *ordered]))
 
 
 def _tell(run: Run) -> None:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xai.cli.options import Arch, CardFile, ClassNames, Device, ModelName, Overwrite, RecordInstead, Seed, TrustModel
+from xai.cli.options import (
+    Arch,
+    CardFile,
+    ClassNames,
+    Device,
+    ModelName,
+    Overwrite,
+    RecordInstead,
+    Seed,
+    TrustModel,
+    rerun,
+)
 from xai.cli.terminal import plain, progress, say
 from xai.errors import UsageError
-from xai.text import storable
 
 if TYPE_CHECKING:
     from xai.reports.run import Run
 
 FAILED = 3
+WRITTEN = ("methods", "measures", "target", "top", "masks", "layer", "arch", "card", "labels")
 
 
 def explain(
@@ -75,7 +85,7 @@ def explain(
     plan = plan_explain(loaded, _names(methods), target, layer, settings, _names(measures), top)
     for _ in read_samples(pictures, loaded, masks):
         pass  # a damaged picture is told before anything is computed; keeping them all could fill the memory
-    command = _command(given)
+    command = rerun("explain", given, WRITTEN, [given["model"], *given["images"]])
     folder = output or free_folder("explain", Path(model.rpartition(":")[2]).stem)
     with writing(folder, overwrite=overwrite) as partial:
         with progress() as tell:
@@ -116,20 +126,6 @@ def read_settings(lines: list[str]) -> dict[str, dict[str, Any]]:
         except yaml.YAMLError as error:
             raise UsageError(f"--set {line!r}: {text!r} is no value") from error
     return found
-
-
-def _command(given: dict[str, Any]) -> str:
-    """Return the command that makes the run again, without where it was written to."""
-    words = []
-    for name in ("methods", "measures", "target", "top", "masks", "layer", "arch", "card", "labels"):
-        words += [f"--{name}", str(given[name])] if given[name] is not None else []
-    words += ["--trust-model"] if given["trust_model"] else []
-    words += ["--device", given["device"], "--seed", str(given["seed"])]
-    for line in given["parameters"] or []:
-        words += ["--set", line]
-    names = [given["model"], *given["images"]]
-    ordered = [*words, "--", *names] if any(name.startswith("-") for name in names) else [*names, *words]
-    return storable(shlex.join(["xai", "explain", *ordered]))
 
 
 def _tell(run: Run) -> None:

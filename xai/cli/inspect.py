@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xai.cli.options import Arch, CardFile, ClassNames, Device, ModelName, Overwrite, Seed, TrustModel
+from xai.cli.options import Arch, CardFile, ClassNames, Device, ModelName, Overwrite, Seed, TrustModel, rerun
 from xai.cli.terminal import plain, progress, say
 from xai.errors import UsageError
-from xai.text import storable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     from xai.reports.run import Run
 
 FAILED = 3
+WRITTEN = ("layer", "target", "arch", "card", "labels")
 WIDTH = 120  # of the tables where stdout is no terminal
 
 
@@ -133,24 +132,12 @@ def _run(model: Model, pictures: list[Any], given: dict[str, Any], folder: Path 
                 target=given["target"],
                 runtime=Runtime(device=model.device, seed=given["seed"], progress=tell),
                 store=FolderStore(partial) if partial else None,
-                command=_command(given, pictures),
+                command=rerun("inspect", given, WRITTEN, [given["model"], *(given["images"] if pictures else [])]),
                 notes=left_out(given["images"] or []) if pictures else (),
             )
         if partial:
             publish(run, partial)
     return run
-
-
-def _command(given: dict[str, Any], pictures: list[Any]) -> str:
-    """Return the command that makes the run again, without where it was written to."""
-    words = []
-    for name in ("layer", "target", "arch", "card", "labels"):
-        words += [f"--{name}", str(given[name])] if given[name] is not None else []
-    words += ["--trust-model"] if given["trust_model"] else []
-    words += ["--device", given["device"], "--seed", str(given["seed"])]
-    names = [given["model"], *(given["images"] if pictures else [])]
-    ordered = [*words, "--", *names] if any(name.startswith("-") for name in names) else [*names, *words]
-    return storable(shlex.join(["xai", "inspect", *ordered]))
 
 
 def _tell(run: Run) -> None:
