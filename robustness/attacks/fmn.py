@@ -26,7 +26,7 @@ class Fmn(Attack):
         title="FMN",
         summary="The smallest change found by gradient steps into a ball that shrinks after a success.",
         limits="It finds a change, not the smallest one: the true distance is at most this. On networks with large "
-        "flat regions it finds none for many inputs, and in l1 it ends a few percent above the smallest change even of "
+        "flat regions it finds none for many inputs, and in l1 it ends above the smallest change even of "
         "linear ones.",
         source="Pintor, Roli, Brendel, Biggio 2021, Fast minimum-norm adversarial attacks through adaptive norm "
         "constraints",

@@ -299,3 +299,9 @@ def test_a_resumed_run_that_never_began_begins(place: Path, capsys: pytest.Captu
 def test_json_prints_the_record(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["attack", "net.pt2", "data.npz", "--eps", "0.05", "--json", "-o", "out"]) == 0
     assert json.loads(capsys.readouterr().out)["verb"] == "attack"
+
+
+def test_smallest_changes_are_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["attack", "net.pt2", "data.npz", "--attack", "ddn", "--norm", "l2", "--limit", "9", "-o", "out"]) == 0
+    median = open_run(place / "out").findings[0].values["smallest change, median"].value
+    assert f"smallest change, median: {median:.4g} (l2" in capsys.readouterr().err

@@ -212,6 +212,8 @@ def _tell(run: Run) -> None:
         if "accuracy" in name and value.interval and isinstance(value.value, float):
             low, high = (f"{100 * bound:.1f}" for bound in value.interval)
             say(f"{name}: {100 * value.value:.2f} % of {value.n} ({low} to {high})")
+        elif "median" in name and isinstance(value.value, float):
+            say(f"{name}: {value.value:.4g} ({value.unit})")
 
 
 def _code(run: Run, fail_under: float | None, largest: list[str]) -> int:

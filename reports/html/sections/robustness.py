@@ -33,7 +33,7 @@ class Robustness(Section):
     body = """
 <p class="reading">Of {{ total }} images {{ accuracy.value | share }} are right.
 {% if labelled %}Of the {{ labelled.n }} that have a label {{ labelled.value | share }} are; for the others the model's own answer is taken for right.
-{% endif %}{% if sizes %}{% set last = sizes[-1] %}Under attack{% if toward %} toward “{{ toward }}”{% endif %}, within {{ last.name }} ({{ f.parameters.norm }}), <b>{{ last.robust.value | share }}</b> are {% if toward %}right, and were not turned into “{{ toward }}”{% else %}still right{% endif %}
+{% endif %}{% if sizes %}{% set last = sizes[-1] %}Under attack{% if toward %} toward “{{ toward }}”{% endif %}, within {{ last.name }} ({{ f.parameters.norm }}), <b>{{ last.robust.value | share }}</b> are {% if toward %}right, and were not turned into “{{ toward }}”{% else %}still right{% endif %}{{ " " }}
 ({{ confidence }} interval {{ last.robust.interval[0] | share }} to {{ last.robust.interval[1] | share }}).
 {% endif %}
 {% if median is not none %}Half of all images {% if toward %}are turned into “{{ toward }}”{% else %}have another answer{% endif %} within <b>{{ median | number }}</b>.{% endif %}</p>
