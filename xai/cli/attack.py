@@ -208,6 +208,10 @@ def _tell(run: Run) -> None:
             if entry.status == "failed" or entry.speaks == "against":
                 said = entry.sentence or f"failed: {entry.reason}"
                 say(f"{'alarm' if entry.speaks == 'against' else 'note'}: {entry.title}: {said}")
+    _tell_figures(run)
+
+
+def _tell_figures(run: Run) -> None:
     for name, value in run.findings[0].values.items():
         if "accuracy" in name and value.interval and isinstance(value.value, float):
             low, high = (f"{100 * bound:.1f}" for bound in value.interval)
