@@ -42,6 +42,8 @@ FAMILIES = (
     "xai.measures",
     "xai.robustness.alarms",
     "xai.robustness.attacks",
+    "xai.robustness.bounds.methods",
+    "xai.robustness.bounds.relaxations",
     "xai.models.formats",
     "xai.data.kinds",
     "xai.reports.html.sections",

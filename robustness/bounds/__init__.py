@@ -1,0 +1,1 @@
+"""What outputs can become: bounds that hold for every input of a region."""

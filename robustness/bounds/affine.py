@@ -1,0 +1,259 @@
+"""Steps that are affine: what goes back through them is exact, rounding apart."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from xai.robustness.bounds.interval import Interval
+from xai.robustness.bounds.operation import Operation, Pulled, Relaxation, per_sample, total
+from xai.robustness.bounds.rounding import Rounding
+
+
+class Affine(Operation):
+    """A step that is its own linear bound."""
+
+    affine = True
+    terms: int = 0
+
+    def relax(self, *boxes: Interval) -> Relaxation:
+        """Return the step itself."""
+        return Itself(self, boxes)
+
+    @abstractmethod
+    def pull(self, rows: torch.Tensor) -> Pulled:
+        """Return rows (rows, batch, ...) times the output, as coefficients of each input and a constant."""
+
+    @abstractmethod
+    def magnitude(self, *boxes: Interval) -> torch.Tensor:
+        """Return the largest sum of sizes (batch, ...) that makes an output."""
+
+
+@dataclass(frozen=True)
+class Itself(Relaxation):
+    """What an affine step is between: itself."""
+
+    step: Affine
+    boxes: tuple[Interval, ...]
+
+    def pull(self, rows: torch.Tensor) -> Pulled:
+        """Return rows times the step."""
+        return self.step.pull(rows)
+
+    def sizes(self) -> torch.Tensor:
+        """Return the step's."""
+        return self.step.magnitude(*self.boxes)
+
+
+class Weighted(Affine):
+    """A matrix times one input, plus a constant.
+
+    Args:
+        weight: as the network holds it.
+        bias: broadcast against the output without the batch, or None.
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        self.weight = weight.detach()
+        self.bias = None if bias is None else bias.detach()
+        self._kept: dict[tuple[torch.dtype, bool], torch.Tensor] = {}
+
+    @abstractmethod
+    def times(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Return the matrix times x (batch, ...)."""
+
+    @abstractmethod
+    def transposed(self, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Return rows (rows, batch, ...) times the matrix."""
+
+    def value(self, *x: torch.Tensor) -> torch.Tensor:
+        """Return the output."""
+        product = self.times(x[0], self._weight(x[0].dtype))
+        return product if self.bias is None else product + self.bias.to(product.dtype)
+
+    def interval(self, rounding: Rounding, *boxes: Interval) -> Interval:
+        """Return centre and radius through the matrix and its sizes; rounding rides along with the radius."""
+        (box,) = boxes
+        middle = box.middle
+        radius = torch.maximum(box.upper - middle, middle - box.lower)
+        unit = torch.ones((), dtype=middle.dtype, device=middle.device)
+        share = rounding.forward(unit, self.terms)
+        radius = radius * (1 + share * 2) + middle.abs() * share
+        centre = self.value(middle)
+        reach = self.times(radius, self._weight(middle.dtype, sizes=True))
+        if self.bias is not None:
+            reach = reach + self.bias.to(reach.dtype).abs() * share
+        reach = reach * (1 + share * 2) + rounding.forward(unit * 0, self.terms)
+        return Interval(centre - reach, centre + reach).widened(rounding.forward(centre.abs() + reach, 1))
+
+    def magnitude(self, *boxes: Interval) -> torch.Tensor:
+        """Return the sizes of the matrix times the sizes of the input, plus the constant's."""
+        x = boxes[0].magnitude
+        product = self.times(x, self._weight(x.dtype, sizes=True))
+        return product if self.bias is None else product + self.bias.to(x.dtype).abs()
+
+    def pull(self, rows: torch.Tensor) -> Pulled:
+        """Return rows times the matrix."""
+        coefficients = self.transposed(rows, self._weight(rows.dtype))
+        if self.bias is None:
+            return [coefficients], rows.new_zeros(rows.shape[:2], dtype=torch.float64)
+        return [coefficients], total(rows, self.bias)
+
+    def _weight(self, dtype: torch.dtype, sizes: bool = False) -> torch.Tensor:
+        key = (dtype, sizes)
+        if key not in self._kept:
+            weight = self.weight.to(dtype)
+            self._kept[key] = weight.abs() if sizes else weight
+        return self._kept[key]
+
+
+class Linear(Weighted):
+    """A matrix (outputs, inputs) over the last axis."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        super().__init__(weight, bias)
+        self.terms = weight.shape[-1] + 1
+
+    def times(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Return x times the transposed matrix."""
+        return x @ weight.mT
+
+    def transposed(self, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Return rows times the matrix."""
+        return rows @ weight
+
+
+class Convolution(Weighted):
+    """A convolution or its transpose, over any number of axes.
+
+    Args:
+        weight: as torch.convolution takes it.
+        bias: (channels) or None.
+        shape: of the input for a batch of one.
+        options: stride, padding, dilation, transposed, output_padding, groups, as torch.convolution takes them.
+    """
+
+    def __init__(
+        self, weight: torch.Tensor, bias: torch.Tensor | None, shape: Sequence[int], options: tuple[object, ...]
+    ) -> None:
+        axes = weight.ndim - 2
+        super().__init__(weight, None if bias is None else bias.reshape(-1, *(1,) * axes))
+        self._shape = tuple(shape)
+        self._options = options
+        transposed, groups = options[3], int(options[5])  # type: ignore[call-overload]  # a tuple of torch's own mixture
+        inputs = weight.shape[0] // groups if transposed else weight.shape[1]
+        self.terms = inputs * weight[0, 0].numel() + 1
+
+    def times(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Return the convolution."""
+        flat = torch.ops.aten.convolution(x.flatten(0, 1), weight, None, *self._options)
+        return flat.unflatten(0, x.shape[:2])  # type: ignore[no-any-return]  # torch.ops is untyped
+
+    def transposed(self, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Return what the convolution's gradient does: no matrix is written out."""
+        flat = rows.flatten(0, 2)
+        like = flat.new_empty(()).expand(len(flat), *self._shape[1:])
+        found = torch.ops.aten.convolution_backward(flat, like, weight, None, *self._options, (True, False, False))[0]
+        return found.unflatten(0, rows.shape[:3])  # type: ignore[no-any-return]  # torch.ops is untyped
+
+
+class Scale(Affine):
+    """Each number times a factor, plus a constant.
+
+    Args:
+        factor: broadcast against the value without the batch.
+        offset: the same, or None.
+        terms: roundings that make an output.
+    """
+
+    exact_on_boxes = True
+
+    def __init__(self, factor: torch.Tensor, offset: torch.Tensor | None = None, terms: int = 1) -> None:
+        self.factor = factor.detach()
+        self.offset = None if offset is None else offset.detach()
+        self.terms = terms
+
+    def value(self, *x: torch.Tensor) -> torch.Tensor:
+        """Return the output."""
+        scaled = x[0] * self.factor.to(x[0].dtype)
+        return scaled if self.offset is None else scaled + self.offset.to(x[0].dtype)
+
+    def interval(self, rounding: Rounding, *boxes: Interval) -> Interval:
+        """Return the ends, exchanged where the factor is negative."""
+        one, other = self.value(boxes[0].lower), self.value(boxes[0].upper)
+        return Interval(torch.minimum(one, other), torch.maximum(one, other)).widened(
+            rounding.forward(self.magnitude(*boxes), self.terms)
+        )
+
+    def magnitude(self, *boxes: Interval) -> torch.Tensor:
+        """Return the size of the product plus the constant's."""
+        scaled = boxes[0].magnitude * self.factor.to(boxes[0].lower.dtype).abs()
+        return scaled if self.offset is None else scaled + self.offset.to(scaled.dtype).abs()
+
+    def pull(self, rows: torch.Tensor) -> Pulled:
+        """Return rows times the factor."""
+        coefficients = [rows * self.factor.to(rows.dtype)]
+        if self.offset is None:
+            return coefficients, rows.new_zeros(rows.shape[:2], dtype=torch.float64)
+        return coefficients, total(rows, self.offset)
+
+
+class Arranged(Affine):
+    """Numbers put elsewhere, repeated, left out, added or averaged, with constants among them.
+
+    Every input goes in with weights that are not negative, or, where its sign says so, with none that is positive.
+
+    Args:
+        function: of the inputs for a batch of one; affine.
+        shapes: of the inputs for a batch of one.
+        signs: 1 or -1 for each input.
+        terms: roundings that make an output; 0 where numbers are only moved.
+        alone: whether each output takes one number of one input.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., torch.Tensor],
+        shapes: Sequence[Sequence[int]],
+        *,
+        signs: Sequence[int] = (),
+        terms: int = 0,
+        alone: bool = False,
+    ) -> None:
+        self._function = function
+        self._shapes = [tuple(shape) for shape in shapes]
+        self._signs = tuple(signs) or (1,) * len(self._shapes)
+        self.terms = terms
+        self.exact_on_boxes = alone
+
+    def value(self, *x: torch.Tensor) -> torch.Tensor:
+        """Return the output."""
+        return per_sample(self._function)(*x)
+
+    def interval(self, rounding: Rounding, *boxes: Interval) -> Interval:
+        """Return the function of the lower ends and of the upper ends, exchanged for inputs that are subtracted."""
+        pairs = list(zip(boxes, self._signs, strict=True))
+        lower = self.value(*(box.lower if sign > 0 else box.upper for box, sign in pairs))
+        upper = self.value(*(box.upper if sign > 0 else box.lower for box, sign in pairs))
+        found = Interval(lower, upper)
+        return found.widened(rounding.forward(self.magnitude(*boxes), self.terms)) if self.terms else found
+
+    def magnitude(self, *boxes: Interval) -> torch.Tensor:
+        """Return the function of the sizes, each with its sign, and the constants' size."""
+        x = [sign * box.magnitude for box, sign in zip(boxes, self._signs, strict=True)]
+        constant = self._offset(boxes[0].lower.dtype, boxes[0].lower.device)
+        return self.value(*x) - constant + constant.abs()
+
+    def pull(self, rows: torch.Tensor) -> Pulled:
+        """Return the function's gradient for each row."""
+        zeros = [rows.new_zeros(shape) for shape in self._shapes]
+        offset, gradient = torch.func.vjp(self._function, *zeros)[:2]
+        found = torch.vmap(gradient)(rows.flatten(0, 1))
+        constant = total(rows, offset) if bool(offset.any()) else rows.new_zeros(rows.shape[:2], dtype=torch.float64)
+        return [part.unflatten(0, rows.shape[:2]) for part in found], constant
+
+    def _offset(self, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        return self._function(*(torch.zeros(shape, dtype=dtype, device=device) for shape in self._shapes))

@@ -1,0 +1,208 @@
+"""Bounds over a program of steps: intervals forwards, linear functions backwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from xai.errors import AnalysisError
+from xai.robustness.bounds.inputs import Inputs
+from xai.robustness.bounds.interval import Interval
+from xai.robustness.bounds.operation import Operation, Pulled, Relaxation, total
+from xai.robustness.bounds.rounding import Rounding
+
+MEMORY = 256 * 2**20  # bytes that the coefficients of one step may take
+Slopes = Mapping[int, torch.Tensor]
+Backwards = Callable[[int, torch.Tensor], torch.Tensor]  # (step, rows) -> a lower bound (rows, batch)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One value of the network.
+
+    Args:
+        name: of the graph's node that it comes from.
+        layer: the innermost named layer that it lies in.
+        operation: what makes it; None for the input.
+        inputs: the steps that it is made of.
+        shape: of the value for a batch of one.
+    """
+
+    name: str
+    layer: str
+    operation: Operation | None
+    inputs: tuple[int, ...]
+    shape: tuple[int, ...]
+
+
+@dataclass
+class Analysis:
+    """What is known of a network's values for all inputs of a region; it grows as bounds are computed.
+
+    Args:
+        steps: of the network, each after those that it is made of; the first is the input.
+        inputs: the region.
+        rounding: what is to be covered.
+        memory: bytes that the coefficients of one step may take.
+    """
+
+    steps: Sequence[Step]
+    inputs: Inputs
+    rounding: Rounding
+    memory: int = MEMORY
+    boxes: dict[int, Interval] = field(default_factory=dict)
+    _relaxed: dict[int, tuple[Relaxation, torch.Tensor]] = field(default_factory=dict)
+
+    def spread(self, last: int, *backwards: Backwards) -> Interval:
+        """Return bounds of a step, through intervals from step to step.
+
+        Args:
+            last: the step.
+            backwards: ways to bound rows times a step's value, the cheapest first; values that enter a step that is not
+                affine are bounded by each of them, where that matters.
+        """
+        entering = self._entering(last) if backwards else {}
+        for index in sorted(self.ancestors(last)):
+            if index in self.boxes:
+                continue
+            self.boxes[index] = self._forward(index)
+            if index in entering and not self._is_exact(index):
+                for way in backwards:
+                    self._refine(index, entering[index], way)
+        return self.boxes[last]
+
+    def lowest(
+        self, start: int, rows: torch.Tensor, slopes: Slopes | None = None, *, boxed: bool = False
+    ) -> torch.Tensor:
+        """Return a lower bound (rows, batch) float64 of rows (rows, batch, ...) times a step's value.
+
+        Args:
+            start: the step.
+            rows: coefficients.
+            slopes: for steps with free ones, those to take (rows, batch, ...).
+            boxed: whether to stop at the first steps that are not affine and to take their boxes.
+        """
+        waiting = {start: rows}
+        found = torch.zeros(rows.shape[:2], dtype=torch.float64, device=rows.device)
+        while waiting:
+            index = max(waiting)
+            rows = waiting.pop(index)
+            operation = self.steps[index].operation
+            if operation is None:
+                found = found + self.inputs.lowest(rows)
+            elif boxed and not operation.affine:
+                found = found + self._in_box(index, rows)
+            else:
+                parts, constant = self._back(index, rows, slopes)
+                found = found + constant
+                for source, part in zip(self.steps[index].inputs, parts, strict=True):
+                    waiting[source] = waiting[source] + part if source in waiting else part
+        return found
+
+    def _back(self, index: int, rows: torch.Tensor, slopes: Slopes | None) -> Pulled:
+        relaxation, slack = self.relaxation(index)
+        if slopes and index in slopes and relaxation.free:
+            relaxation = relaxation.free.take(slopes[index])
+        parts, constant = relaxation.pull(rows)
+        return parts, constant - total(rows.abs(), slack)
+
+    def _in_box(self, index: int, rows: torch.Tensor) -> torch.Tensor:
+        box = self.boxes[index]
+        slack = self.rounding.backward(box.magnitude, box.magnitude, 0)
+        return total(rows.clamp(min=0), box.lower) + total(rows.clamp(max=0), box.upper) - total(rows.abs(), slack)
+
+    def bounded(self, start: int, rows: torch.Tensor, *, boxed: bool = False) -> torch.Tensor:
+        """Return what `lowest` does, in chunks that fit the memory; where nothing is known -inf."""
+        found = [self.lowest(start, part, boxed=boxed) for part in rows.split(self.chunk(start, rows))]
+        return torch.cat(found).nan_to_num(-torch.inf, torch.inf, -torch.inf)
+
+    def chunk(self, start: int, rows: torch.Tensor, spare: int = 1) -> int:
+        """Return how many rows fit the memory at once, where each takes `spare` times what a step's do."""
+        return max(1, self.memory // max(self._widest(start) * rows.shape[1] * rows.element_size() * spare, 1))
+
+    def slopes(self, last: int, rows: int) -> dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """Return for each step with free slopes where to begin (rows, batch, ...), the smallest and the largest."""
+        found = {}
+        for index in sorted(self.ancestors(last)):
+            free = None if self.steps[index].operation is None else self.relaxation(index)[0].free
+            if free is not None and bool(free.where.any()):
+                found[index] = free.start.expand(rows, *free.start.shape).clone(), free.low, free.high
+        return found
+
+    def relaxation(self, index: int) -> tuple[Relaxation, torch.Tensor]:
+        """Return a step's linear bounds, and what rounding can carry its outputs off by (batch, ...)."""
+        if index not in self._relaxed:
+            step = self.steps[index]
+            assert step.operation is not None
+            relaxation = step.operation.relax(*(self.boxes[source].to(torch.float64) for source in step.inputs))
+            sizes, own = relaxation.sizes(), relaxation.network_sizes()
+            self._relaxed[index] = relaxation, self.rounding.backward(sizes, own, step.operation.terms or 0)
+        return self._relaxed[index]
+
+    def ancestors(self, last: int) -> set[int]:
+        """Return the steps that a step is made of, itself included."""
+        found, waiting = set(), [last]
+        while waiting:
+            index = waiting.pop()
+            if index not in found:
+                found.add(index)
+                waiting += self.steps[index].inputs
+        return found
+
+    def _forward(self, index: int) -> Interval:
+        step = self.steps[index]
+        if step.operation is None:
+            return self.inputs.box.to(self.rounding.dtype)
+        return step.operation.interval(self.rounding, *(self.boxes[source] for source in step.inputs)).known()
+
+    def _entering(self, last: int) -> dict[int, list[int]]:
+        """Return for each step that enters steps that are not affine, which."""
+        found: dict[int, list[int]] = {}
+        for index in sorted(self.ancestors(last)):
+            operation = self.steps[index].operation
+            if operation is not None and not operation.affine:
+                for source in self.steps[index].inputs:
+                    found.setdefault(source, []).append(index)
+        return found
+
+    def _is_exact(self, index: int) -> bool:
+        """Say whether a step's interval cannot be narrowed: one sum over the box, else numbers moved and scaled."""
+        sums = 0
+        while (operation := self.steps[index].operation) is not None:
+            if not operation.affine or len(self.steps[index].inputs) != 1 or (sums and not operation.exact_on_boxes):
+                return False
+            sums += not operation.exact_on_boxes
+            (index,) = self.steps[index].inputs
+        return self.inputs.is_box
+
+    def _refine(self, index: int, users: list[int], way: Backwards) -> None:
+        """Bound those numbers of a step backwards whose bounds matter to what it enters."""
+        box = self.boxes[index]
+        wanted = torch.zeros_like(box.lower, dtype=torch.bool)
+        for user in users:
+            operation = self.steps[user].operation
+            assert operation is not None
+            wanted |= operation.wanted(box)
+        flat = wanted.flatten(1)
+        count = int(flat.sum(1).max()) if flat.numel() else 0
+        numbers = flat.byte().argsort(dim=1, descending=True, stable=True)[:, :count].T
+        lower, upper = box.lower.flatten(1).clone(), box.upper.flatten(1).clone()
+        size = max(self._widest(index) * len(flat) * 8, 1)
+        for part in numbers.split(max(1, self.memory // size)):
+            rows = torch.zeros((*part.shape, flat.shape[1]), dtype=torch.float64, device=flat.device)
+            rows = rows.scatter_(2, part[..., None], 1.0).unflatten(2, box.lower.shape[1:])
+            below = way(index, rows).nan_to_num(-torch.inf, torch.inf, -torch.inf)
+            above = -way(index, -rows).nan_to_num(-torch.inf, torch.inf, -torch.inf)
+            found = Interval(below.T, above.T).to(lower.dtype)
+            lower.scatter_reduce_(1, part.T, found.lower, "amax")
+            upper.scatter_reduce_(1, part.T, found.upper, "amin")
+        if bool((lower > upper).any()):
+            raise AnalysisError(
+                f"the bounds of {self.steps[index].layer} contradict each other: this is a fault of the program"
+            )
+        self.boxes[index] = Interval(lower.reshape(box.lower.shape), upper.reshape(box.lower.shape))
+
+    def _widest(self, last: int) -> int:
+        return max(torch.Size(self.steps[index].shape).numel() for index in self.ancestors(last))

@@ -1,0 +1,60 @@
+"""Boxes: for every number a lowest and a highest value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Bounds of a value of the network.
+
+    Args:
+        lower: (batch, ...).
+        upper: (batch, ...); nowhere below lower.
+    """
+
+    lower: torch.Tensor
+    upper: torch.Tensor
+
+    @property
+    def magnitude(self) -> torch.Tensor:
+        """The largest size (batch, ...) that a number can have."""
+        return torch.maximum(self.lower.abs(), self.upper.abs())
+
+    @property
+    def middle(self) -> torch.Tensor:
+        """The middle (batch, ...)."""
+        return (self.lower + self.upper) / 2
+
+    @property
+    def width(self) -> torch.Tensor:
+        """Upper minus lower (batch, ...)."""
+        return self.upper - self.lower
+
+    def within(self, other: Interval) -> Interval:
+        """Return what both allow; where one of them knows nothing (NaN) the other counts."""
+        return Interval(torch.fmax(self.lower, other.lower), torch.fmin(self.upper, other.upper))
+
+    def widened(self, by: torch.Tensor) -> Interval:
+        """Return it with so much more room on both sides."""
+        return Interval(self.lower - by, self.upper + by)
+
+    def known(self) -> Interval:
+        """Return it with infinity where a bound is NaN: the difference of two infinities says nothing."""
+        return Interval(
+            self.lower.nan_to_num(-torch.inf, torch.inf, -torch.inf),
+            self.upper.nan_to_num(torch.inf, torch.inf, -torch.inf),
+        )
+
+    def to(self, dtype: torch.dtype) -> Interval:
+        """Return it in another dtype, rounded outwards."""
+        if self.lower.dtype == dtype:
+            return self
+        lower, upper = self.lower.to(dtype), self.upper.to(dtype)
+        infinity = torch.tensor(torch.inf, dtype=dtype, device=lower.device)
+        lower = torch.where(lower.to(self.lower.dtype) > self.lower, torch.nextafter(lower, -infinity), lower)
+        upper = torch.where(upper.to(self.upper.dtype) < self.upper, torch.nextafter(upper, infinity), upper)
+        return Interval(lower, upper)

@@ -1,0 +1,144 @@
+"""A network's graph as steps that can be bounded."""
+
+from __future__ import annotations
+
+import operator as python_operator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx
+
+from xai.errors import AnalysisError, NotApplicableError
+from xai.models.graph import Graph, attribute
+from xai.models.layout import operator
+from xai.robustness.bounds.analysis import Step
+from xai.robustness.bounds.relaxations.base import Builder, Call, Made, Rule, UnboundedError, Value, rules
+from xai.robustness.bounds.rounding import Arithmetic
+
+_ASSERTIONS = (
+    "_assert_tensor_metadata",
+    "_assert_scalar",
+    "_assert_async",
+    "sym_constrain_range_for_size",
+    "sym_constrain_range",
+)
+CLOSE = 1e-3  # of the outputs' size: what two ways to compute a network in float32 may differ by
+
+
+@dataclass(frozen=True)
+class Program:
+    """A network as steps.
+
+    Args:
+        steps: each after those that it is made of; the first is the input.
+        output: the step that is bounded.
+        nodes: the step of every node of the graph that the input changes, by the node's name.
+    """
+
+    steps: tuple[Step, ...]
+    output: int
+    nodes: dict[str, int]
+
+    def needs(self, arithmetic: Arithmetic) -> None:
+        """Raise NotApplicableError if a step's rounding is not known and is asked for."""
+        if arithmetic is Arithmetic.REAL:
+            return
+        unknown = [step for step in self.steps if step.operation is not None and step.operation.terms is None]
+        if unknown:
+            raise NotApplicableError(
+                f"{unknown[0].name} in layer {unknown[0].layer}: how torch rounds it is not known, so nothing holds "
+                "for the float32 network; --arithmetic real bounds the network in real numbers"
+            )
+
+
+def program(graph: Graph, example: torch.Tensor, node: str = "") -> Program:
+    """Return a network as steps.
+
+    Args:
+        graph: the network.
+        example: an input (1, ...), at which the steps' values are compared with the graph's.
+        node: name of the node to bound; "" for the network's output.
+
+    Raises:
+        UnboundedError: an operator has no rule.
+    """
+    lowering = _Lowering(graph, example)
+    found = lowering.made[node] if node else lowering.output
+    if not isinstance(found, Value):
+        raise UnboundedError(f"{node or 'the output'} does not depend on the input")
+    ours, theirs = (
+        lowering.build.examples[found.index][0],
+        graph(example) if not node else lowering.build.examples[found.index][0],
+    )
+    if float((ours - theirs).abs().max()) > CLOSE * max(1.0, float(theirs.abs().max())):
+        raise AnalysisError("the steps do not compute what the network computes: this is a fault of the program")
+    steps = {name: value.index for name, value in lowering.made.items() if isinstance(value, Value)}
+    return Program(tuple(lowering.build.steps), found.index, steps)
+
+
+class _Lowering:
+    """Walks the graph once, for a batch of one; what the input does not change is computed on the way."""
+
+    def __init__(self, graph: Graph, example: torch.Tensor) -> None:
+        self.build = Builder(example)
+        self.made: dict[str, Any] = {}
+        self.output: Any = None
+        self._module = graph.module
+        self._rules: dict[str, Rule] = rules()
+        self._layers = {node: name for name, nodes in graph.members.items() for node in nodes}
+        with torch.no_grad():
+            for node in graph.module.graph.nodes:
+                self._visit(node)
+
+    def _visit(self, node: fx.Node) -> None:
+        if node.op == "placeholder":
+            self.made[node.name] = self.build.input
+        elif node.op == "get_attr":
+            self.made[node.name] = attribute(self._module, str(node.target)).detach()
+        elif node.op == "output":
+            self.output = self._resolved(node.args[0])
+            self.output = self.output[0] if isinstance(self.output, list | tuple) else self.output
+        else:
+            self.build.name, self.build.layer = node.name, self._layers.get(node, node.name)
+            self.made[node.name] = self._called(node)
+
+    def _called(self, node: fx.Node) -> Any:
+        name, target = operator(node), node.target
+        arguments, options = self._resolved(node.args), self._resolved(node.kwargs)
+        if name in _ASSERTIONS:
+            return None
+        if name == "sym_size":
+            return int(_shape(arguments[0])[arguments[1]])
+        if target is python_operator.getitem:
+            return arguments[0][arguments[1]]
+        if not _depends((arguments, options)):
+            assert callable(target)
+            return target(*arguments, **options)
+        if name not in self._rules or not isinstance(target, torch._ops.OpOverload):
+            raise UnboundedError(f"{name} in layer {self.build.layer}: there is no rule to bound this operator")
+        return self._rules[name].lower(Call(name, target, _bound(target, arguments, options), self.build))
+
+    def _resolved(self, argument: Any) -> Any:
+        return fx.node.map_arg(argument, lambda node: self.made[node.name])
+
+
+def _bound(target: torch._ops.OpOverload, arguments: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
+    """Return a call's arguments by the names of the operator's schema, defaults filled in."""
+    schema = target._schema.arguments
+    given = {argument.name: value for argument, value in zip(schema, arguments, strict=False)}
+    defaults = {argument.name: argument.default_value for argument in schema}
+    return {**defaults, **given, **options}
+
+
+def _depends(argument: Any) -> bool:
+    if isinstance(argument, dict):
+        return any(map(_depends, argument.values()))
+    if isinstance(argument, list | tuple):
+        return any(map(_depends, argument))
+    return isinstance(argument, Value)
+
+
+def _shape(value: Made) -> tuple[int, ...]:
+    assert not isinstance(value, tuple)
+    return tuple(value.shape)

@@ -1,0 +1,1 @@
+"""How operators of the graph are bounded, a file a family of operators."""

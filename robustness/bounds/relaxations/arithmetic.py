@@ -1,0 +1,96 @@
+"""Sums, differences, products and quotients, with constants and between branches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from xai.robustness.bounds.affine import Scale
+from xai.robustness.bounds.elementwise import Curve, Elementwise
+from xai.robustness.bounds.product import Times
+from xai.robustness.bounds.relaxations.base import About, Call, Made, Rule, Value
+
+RECIPROCAL = Curve(torch.reciprocal, lambda x: -1 / x.square(), terms=1, domain=0.0)
+
+
+class SumRule(Rule):
+    """Sums and differences."""
+
+    about = About(
+        name="sum",
+        operators=("add", "add_", "sub", "rsub", "neg"),
+        interval="exact",
+        linear="exact",
+        rounding="one rounding",
+    )
+
+    def lower(self, call: Call) -> Made:
+        """Add one step for two values, or one that shifts by a constant."""
+        if call.operator == "neg":
+            return call.build.add(Scale(torch.tensor(-1.0), terms=0), call.value("self"))
+        x, y, alpha = call["self"], call["other"], call["alpha"]
+        first, second = (-1, 1) if call.operator == "rsub" else (1, -1 if call.operator == "sub" else 1)
+        if alpha != 1:
+            if call.operator == "rsub":
+                raise call.refused("alpha other than 1")
+            y = _scaled(call, y, float(alpha))
+        if isinstance(x, Value) and isinstance(y, Value):
+            return call.build.arrange(lambda a, b: first * a + second * b, x, y, signs=(first, second), terms=1)
+        if isinstance(x, Value):
+            return _shifted(call, x, first, second * _tensor(y))
+        return _shifted(call, y, second, first * _tensor(x))
+
+
+class ProductRule(Rule):
+    """Products and quotients."""
+
+    about = About(
+        name="product",
+        operators=("mul", "mul_", "div", "reciprocal"),
+        interval="the four products of ends; a divisor must keep its sign above 0",
+        linear="exact with a constant; McCormick's planes between two values, a divisor by its reciprocal",
+        rounding="one rounding; two for a quotient of two values",
+    )
+
+    def lower(self, call: Call) -> Made:
+        """Add one step, or the reciprocal and a product."""
+        if call.operator == "reciprocal":
+            return call.build.add(Elementwise(RECIPROCAL), call.value("self"))
+        x, y = call["self"], call["other"]
+        if call.operator == "div":
+            if call.arguments.get("rounding_mode"):
+                raise call.refused("a quotient that is cut to an integer")
+            y = call.build.add(Elementwise(RECIPROCAL), y) if isinstance(y, Value) else 1 / _tensor(y).double()
+        if isinstance(x, Value) and isinstance(y, Value):
+            shape = torch.broadcast_shapes(x.shape, y.shape)
+            first, second = (repeated(call, value, shape) for value in (x, y))
+            return call.build.add(Times(), first, second)
+        return _scaled(call, x, y) if isinstance(x, Value) else _scaled(call, y, x)
+
+
+def repeated(call: Call, value: Value, shape: torch.Size) -> Value:
+    """Return a value with its axes repeated to a shape."""
+    return value if value.shape == tuple(shape) else call.build.arrange(_expand(shape), value, alone=True)
+
+
+def _expand(shape: torch.Size) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda tensor: tensor.expand(shape)
+
+
+def _tensor(constant: Any) -> torch.Tensor:
+    return constant if isinstance(constant, torch.Tensor) else torch.tensor(float(constant), dtype=torch.float64)
+
+
+def _scaled(call: Call, value: Any, factor: Any) -> Value | torch.Tensor:
+    if not isinstance(value, Value):
+        product: torch.Tensor = _tensor(value) * factor
+        return product
+    factor = _tensor(factor)
+    return call.build.add(Scale(factor), repeated(call, value, torch.broadcast_shapes(value.shape, factor.shape)))
+
+
+def _shifted(call: Call, value: Value, sign: int, constant: torch.Tensor) -> Value:
+    value = repeated(call, value, torch.broadcast_shapes(value.shape, constant.shape))
+    return call.build.add(Scale(torch.tensor(float(sign)), constant), value)
