@@ -95,6 +95,11 @@ def test_outputs_that_are_not_finite_count_against_the_class() -> None:
     assert 0 < given.radius < 0.25 < plan.ceiling  # the distance to where there is no answer
 
 
+def test_no_answer_is_never_selected() -> None:
+    given = conclude(Smoothing(0.5, n0=10, n=1000), tally({NOTHING: 6, 1: 4}, {NOTHING: 100, 1: 900}))
+    assert (given.selected, given.predicted, given.count, given.nothing) == (1, 1, 900, 100)
+
+
 def test_where_nothing_is_ever_answered_the_smoothed_classifier_abstains() -> None:
     model = replace(opened(), graph=None, forward=lambda x: torch.full((len(x), 2), torch.nan))
     plan = Smoothing(1.0, n=50)
