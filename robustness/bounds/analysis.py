@@ -55,15 +55,17 @@ class Analysis:
     boxes: dict[int, Interval] = field(default_factory=dict)
     _relaxed: dict[int, tuple[Relaxation, torch.Tensor]] = field(default_factory=dict)
 
-    def spread(self, last: int, *backwards: Backwards) -> Interval:
+    def spread(self, last: int, *backwards: Backwards, keep: bool = True) -> Interval:
         """Return bounds of a step, through intervals from step to step.
 
         Args:
             last: the step.
+            keep: whether all boxes stay; else only those at which rows from the last step would stop.
             backwards: ways to bound rows times a step's value, the cheapest first; values that enter a step that is not
                 affine are bounded by each of them, where that matters.
         """
         entering = self._entering(last) if backwards else {}
+        spent = {} if keep else self._spent(last)
         for index in sorted(self.ancestors(last)):
             if index in self.boxes:
                 continue
@@ -71,6 +73,8 @@ class Analysis:
             if index in entering and not self._is_exact(index):
                 for way in backwards:
                     self._refine(index, entering[index], way)
+            for old in spent.get(index, ()):
+                del self.boxes[old]
         return self.boxes[last]
 
     def lowest(
@@ -165,6 +169,21 @@ class Analysis:
             if operation is not None and not operation.affine:
                 for source in self.steps[index].inputs:
                     found.setdefault(source, []).append(index)
+        return found
+
+    def _spent(self, last: int) -> dict[int, list[int]]:
+        """Return for each step the boxes that nothing needs after it."""
+        stops, waiting = {last}, [last]
+        while waiting:
+            step = self.steps[waiting.pop()]
+            if step.operation is not None and step.operation.affine:
+                waiting += step.inputs
+                stops.update(step.inputs)
+        user = {source: index for index in sorted(self.ancestors(last)) for source in self.steps[index].inputs}
+        found: dict[int, list[int]] = {}
+        for source, index in user.items():
+            if source not in stops:
+                found.setdefault(index, []).append(source)
         return found
 
     def _is_exact(self, index: int) -> bool:

@@ -24,9 +24,11 @@ class Ibp(Bounder):
         needs=frozenset({Need.GRAPH}),
     )
 
+    boxes_only = True
+
     def prepare(self, analysis: Analysis, last: int) -> None:
         """Carry boxes forwards."""
-        analysis.spread(last)
+        analysis.spread(last, keep=False)
 
     def lowest(self, analysis: Analysis, last: int, rows: torch.Tensor) -> torch.Tensor:
         """Take rows back to the last steps that are not affine, and their boxes there."""

@@ -1,0 +1,160 @@
+"""Bounds of a model's outputs over regions around inputs, and what they say of its answers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from xai.errors import NotApplicableError
+from xai.models.layout import operator
+from xai.models.model import Model
+from xai.robustness.bounds.analysis import Analysis
+from xai.robustness.bounds.inputs import Inputs
+from xai.robustness.bounds.interval import Interval
+from xai.robustness.bounds.limits import check_fits
+from xai.robustness.bounds.methods.base import Bounder
+from xai.robustness.bounds.program import Program, program
+from xai.robustness.bounds.rounding import Arithmetic, Rounding
+from xai.robustness.norms import Norm
+
+LARGE = 5 * 10**8  # multiply-adds: beyond, intervals are carried in float32
+OUTWARD = 1 + 2.0**-50
+
+
+@dataclass(frozen=True)
+class Bounding:
+    """A model, and a way to bound it.
+
+    Args:
+        model: with a graph.
+        bounder: the method.
+        arithmetic: of the network that the bounds are about.
+        layer: whose output is bounded; "" for the model's outputs.
+    """
+
+    model: Model
+    bounder: Bounder
+    arithmetic: Arithmetic = Arithmetic.REAL
+    layer: str = ""
+
+    @cached_property
+    def program(self) -> Program:
+        """The steps up to what is bounded; raises UnboundedError if an operator has no rule."""
+        graph = self.model.needed_graph()
+        low, high = self.model.input.span
+        example = torch.full((1, *self.model.input.shape), (low + high) / 2, device=self.model.device)
+        found = program(graph, example, graph.layer(self.layer).node if self.layer else "")
+        found.needs(self.arithmetic)
+        return found
+
+    def inputs(self, x: torch.Tensor, norm: Norm, epsilon: float | torch.Tensor) -> Inputs:
+        """Return the region around inputs: a ball, clipped to the range of values that the model takes.
+
+        Args:
+            x: (n, ...) in input units.
+            norm: of the change.
+            epsilon: its largest size; one for all, or (n,) float64.
+        """
+        low, high = self.model.input.range or (-math.inf, math.inf)
+        centre = x.double()[:, None]
+        radius = torch.as_tensor(epsilon, dtype=torch.float64, device=x.device).expand(len(x)) * OUTWARD
+        reach = radius.reshape(-1, *(1,) * (centre.ndim - 1))
+        inside = centre.clamp(low, high)
+        lower, upper = (centre - reach).clamp(min=low), (centre + reach).clamp(max=high)
+        infinity = torch.tensor(math.inf, dtype=torch.float64, device=x.device)
+        lower = torch.where(lower > low, torch.nextafter(lower, -infinity), lower)
+        upper = torch.where(upper < high, torch.nextafter(upper, infinity), upper)
+        box = Interval(torch.minimum(lower, inside), torch.maximum(upper, inside))
+        return Inputs(box, centre, norm, radius)
+
+    def box(self, lower: torch.Tensor, upper: torch.Tensor) -> Inputs:
+        """Return the region of all inputs between two, each (n, ...) in input units."""
+        ends = Interval(lower.double()[:, None], upper.double()[:, None])
+        return Inputs(ends, ends.middle)
+
+    @torch.no_grad()
+    def outputs(self, inputs: Inputs) -> Interval:
+        """Return bounds (n, ...) float64 of every number that is bounded, in the shape of its value."""
+        analysis = self._prepared(inputs, self.program.output)
+        box = analysis.boxes[self.program.output].to(torch.float64)
+        shape = box.lower.shape[1:]
+        rows = torch.eye(shape.numel(), dtype=torch.float64, device=self.model.device)
+        rows = rows.reshape(-1, 1, *shape).expand(-1, len(inputs), *shape)
+        lower = self.bounder.lowest(analysis, self.program.output, rows).T.reshape(box.lower.shape)
+        upper = -self.bounder.lowest(analysis, self.program.output, -rows).T.reshape(box.lower.shape)
+        found = Interval(lower, upper).within(box)
+        return Interval(found.lower[:, 0], found.upper[:, 0])
+
+    @torch.no_grad()
+    def leads(self, inputs: Inputs, answers: torch.Tensor) -> torch.Tensor:
+        """Return a lower bound (n, classes) float64 of how far each input's answer scores above every class.
+
+        Where all are above 0, apart from the answer's own, which is 0, every input of the region has that answer.
+
+        Args:
+            inputs: the regions.
+            answers: (n,) index into the model's answers.
+        """
+        if self.layer or self.model.card.output == "values":
+            raise NotApplicableError("only a model's scores of classes say which class wins")
+        analysis = self._prepared(inputs, self._scores)
+        shape = self.program.steps[self._scores].shape
+        count = len(self.model.answers)
+        if torch.Size(shape).numel() == 1:
+            return self._signed(analysis, answers)
+        identity = torch.eye(count, dtype=torch.float64, device=self.model.device)
+        rows = (identity[answers][None] - identity[:, None]).reshape(count, len(inputs), *shape)
+        found = self.bounder.lowest(analysis, self._scores, rows).T
+        return found.scatter(1, answers[:, None], 0.0)
+
+    def certified(self, inputs: Inputs, answers: torch.Tensor) -> torch.Tensor:
+        """Say for each region (n,) whether it is proved that all of its inputs have the answer (n,)."""
+        leads = self.leads(inputs, answers)
+        own = torch.nn.functional.one_hot(answers, leads.shape[1]).bool()
+        return ((leads > 0) | own).all(1)
+
+    def largest(
+        self, x: torch.Tensor, answers: torch.Tensor, norm: Norm, most: float, halvings: int = 12
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return for each input the largest size of change that was proved harmless, and the smallest that was not.
+
+        Found by bisection between 0 and `most`; both (n,) float64, inf where `most` itself is proved harmless.
+        """
+        whole = self.certified(self.inputs(x, norm, most), answers)
+        low = torch.where(whole, float(most), 0.0).double()
+        high = torch.where(whole, math.inf, float(most)).double()
+        for _ in range(halvings):
+            middle = torch.where(whole, low, (low + high) / 2)
+            proved = self.certified(self.inputs(x, norm, middle), answers) | whole
+            low, high = torch.where(proved, middle, low), torch.where(proved, high, middle)
+        return low, high
+
+    def _prepared(self, inputs: Inputs, last: int) -> Analysis:
+        check_fits(self.program, self.bounder, len(inputs), last)
+        analysis = Analysis(self.program.steps, inputs, Rounding(self.arithmetic, self.bounder.dtype))
+        self.bounder.prepare(analysis, last)
+        return analysis
+
+    def _signed(self, analysis: Analysis, answers: torch.Tensor) -> torch.Tensor:
+        """Return the leads of a single score, above or below its middle."""
+        sign = torch.where(answers > 0, 1.0, -1.0).double()
+        shape = self.program.steps[self._scores].shape
+        rows = sign.reshape(1, -1, *(1,) * len(shape)).expand(1, -1, *shape)
+        middle = 0.5 if self.model.card.output == "probabilities" and self._scores == self.program.output else 0.0
+        lead = self.bounder.lowest(analysis, self._scores, rows)[0] - sign * middle
+        found = lead[:, None].expand(-1, 2)
+        return found.scatter(1, answers[:, None], 0.0)
+
+    @cached_property
+    def _scores(self) -> int:
+        """The step that says which class wins: in real numbers what enters a last softmax or sigmoid does."""
+        if self.arithmetic is Arithmetic.FLOAT:
+            return self.program.output
+        (node,) = [node for node in self.model.needed_graph().module.graph.nodes if node.op == "output"]
+        (last,) = node.all_input_nodes[:1]
+        if last.op != "call_function" or operator(last) not in ("softmax", "_softmax", "log_softmax", "sigmoid"):
+            return self.program.output
+        return self.program.nodes[last.all_input_nodes[0].name]
