@@ -13,7 +13,7 @@ from xai.robustness.bounds.interval import Interval
 from xai.robustness.bounds.operation import Operation, Pulled, Relaxation, total
 from xai.robustness.bounds.rounding import Rounding
 
-MEMORY = 256 * 2**20  # bytes that the coefficients of one step may take
+MEMORY = 32 * 2**20  # bytes that the coefficients of one step may take
 Slopes = Mapping[int, torch.Tensor]
 Backwards = Callable[[int, torch.Tensor], torch.Tensor]  # (step, rows) -> a lower bound (rows, batch)
 
