@@ -141,7 +141,7 @@ class Convolution(Weighted):
     ) -> None:
         axes = weight.ndim - 2
         super().__init__(weight, None if bias is None else bias.reshape(-1, *(1,) * axes))
-        self._shape = tuple(shape)
+        self.shape = tuple(shape)
         self._options = options
         transposed, groups = options[3], int(options[5])  # type: ignore[call-overload]  # a tuple of torch's own mixture
         inputs = weight.shape[0] // groups if transposed else weight.shape[1]
@@ -155,9 +155,32 @@ class Convolution(Weighted):
     def transposed(self, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Return what the convolution's gradient does: no matrix is written out."""
         flat = rows.flatten(0, 2)
-        like = flat.new_empty(()).expand(len(flat), *self._shape[1:])
+        like = flat.new_empty(()).expand(len(flat), *self.shape[1:])
         found = torch.ops.aten.convolution_backward(flat, like, weight, None, *self._options, (True, False, False))[0]
         return found.unflatten(0, rows.shape[:3])  # type: ignore[no-any-return]  # torch.ops is untyped
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a convolution over rows and columns, and not the transpose of one."""
+        return self.weight.ndim == 4 and not self._options[3]
+
+    def spread(self, rows: torch.Tensor, corner: tuple[int, int]) -> tuple[torch.Tensor, tuple[int, int]]:
+        """Return rows (rows, batch, 1, channels, height, width) of a window times the matrix, and where that begins.
+
+        Args:
+            rows: coefficients of a part of the output.
+            corner: first row and column of that part.
+
+        Returns:
+            Coefficients of a part of the input with its padding, and its first row and column, negative in the padding.
+        """
+        stride, padding, dilation, groups = (self._options[i] for i in (0, 1, 2, 5))
+        weight = self._weight(rows.dtype)
+        flat = torch.ops.aten.convolution(
+            rows.flatten(0, 2), weight, None, stride, [0, 0], dilation, True, [0, 0], groups
+        )
+        begins = [c * s - p for c, s, p in zip(corner, stride, padding, strict=True)]  # type: ignore[call-overload]  # a tuple of torch's own mixture
+        return flat.unflatten(0, rows.shape[:3]), (begins[0], begins[1])
 
 
 class Scale(Affine):
@@ -188,6 +211,10 @@ class Scale(Affine):
             rounding.forward(self.magnitude(*boxes), self.terms)
         )
 
+    def cropped(self, part: Callable[[torch.Tensor], torch.Tensor]) -> Scale:
+        """Return the step for a part of the numbers."""
+        return Scale(part(self.factor), None if self.offset is None else part(self.offset), self.terms)
+
     def magnitude(self, *boxes: Interval) -> torch.Tensor:
         """Return the size of the product plus the constant's."""
         scaled = boxes[0].magnitude * self.factor.to(boxes[0].lower.dtype).abs()
@@ -199,6 +226,38 @@ class Scale(Affine):
         if self.offset is None:
             return coefficients, rows.new_zeros(rows.shape[:2], dtype=torch.float64)
         return coefficients, total(rows, self.offset)
+
+
+class Sum(Affine):
+    """The sum or difference of two values of one shape.
+
+    Args:
+        signs: of both.
+    """
+
+    terms = 1
+
+    def __init__(self, signs: tuple[int, int]) -> None:
+        self._signs = signs
+
+    def value(self, *x: torch.Tensor) -> torch.Tensor:
+        """Return the output."""
+        return self._signs[0] * x[0] + self._signs[1] * x[1]
+
+    def interval(self, rounding: Rounding, *boxes: Interval) -> Interval:
+        """Return the sums of ends, exchanged for what is subtracted."""
+        pairs = list(zip(boxes, self._signs, strict=True))
+        lower = self.value(*(box.lower if sign > 0 else box.upper for box, sign in pairs))
+        upper = self.value(*(box.upper if sign > 0 else box.lower for box, sign in pairs))
+        return Interval(lower, upper).widened(rounding.forward(self.magnitude(*boxes), self.terms))
+
+    def magnitude(self, *boxes: Interval) -> torch.Tensor:
+        """Return the sum of sizes."""
+        return boxes[0].magnitude + boxes[1].magnitude
+
+    def pull(self, rows: torch.Tensor) -> Pulled:
+        """Return rows for both."""
+        return [sign * rows if sign < 0 else rows for sign in self._signs], rows.new_zeros(rows.shape[:2])
 
 
 class Arranged(Affine):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -12,6 +12,7 @@ from xai.robustness.bounds.inputs import Inputs
 from xai.robustness.bounds.interval import Interval
 from xai.robustness.bounds.operation import Operation, Pulled, Relaxation, total
 from xai.robustness.bounds.rounding import Rounding
+from xai.robustness.bounds.windows import Patch, back, is_map, patches
 
 MEMORY = 32 * 2**20  # bytes that the coefficients of one step may take
 Slopes = Mapping[int, torch.Tensor]
@@ -53,6 +54,7 @@ class Analysis:
     rounding: Rounding
     memory: int = MEMORY
     boxes: dict[int, Interval] = field(default_factory=dict)
+    _alone: list[Analysis] = field(default_factory=list)
     _relaxed: dict[int, tuple[Relaxation, torch.Tensor]] = field(default_factory=dict)
 
     def spread(self, last: int, *backwards: Backwards, keep: bool = True) -> Interval:
@@ -88,8 +90,14 @@ class Analysis:
             slopes: for steps with free ones, those to take (rows, batch, ...).
             boxed: whether to stop at the first steps that are not affine and to take their boxes.
         """
-        waiting = {start: rows}
-        found = torch.zeros(rows.shape[:2], dtype=torch.float64, device=rows.device)
+        return self._onwards({start: rows}, slopes, boxed=boxed)
+
+    def _onwards(
+        self, waiting: dict[int, torch.Tensor], slopes: Slopes | None = None, *, boxed: bool = False
+    ) -> torch.Tensor:
+        """Return a lower bound of the sum of rows times the values of several steps."""
+        first = next(iter(waiting.values()))
+        found = torch.zeros(first.shape[:2], dtype=torch.float64, device=first.device)
         while waiting:
             index = max(waiting)
             rows = waiting.pop(index)
@@ -204,24 +212,82 @@ class Analysis:
             operation = self.steps[user].operation
             assert operation is not None
             wanted |= operation.wanted(box)
+        if way == self.lowest and is_map(self.steps[index].shape):
+            found = self._by_windows(index, wanted).to(box.lower.dtype)
+        else:
+            found = self._by_rows(index, wanted, way).to(box.lower.dtype)
+        narrow = found.within(box)
+        if bool((narrow.lower > narrow.upper).any()):
+            raise AnalysisError(f"bounds of {self.steps[index].layer} contradict each other: this is a fault of xai")
+        self.boxes[index] = narrow
+
+    def _by_rows(self, index: int, wanted: torch.Tensor, way: Backwards) -> Interval:
+        """Return bounds of the wanted numbers, all samples together; infinity elsewhere."""
         flat = wanted.flatten(1)
         count = int(flat.sum(1).max()) if flat.numel() else 0
         numbers = flat.byte().argsort(dim=1, descending=True, stable=True)[:, :count].T
-        lower, upper = box.lower.flatten(1).clone(), box.upper.flatten(1).clone()
+        upper = torch.full(flat.shape, torch.inf, dtype=torch.float64, device=flat.device)
+        lower = -upper
         size = max(self._widest(index) * len(flat) * 8, 1)
         for part in numbers.split(max(1, self.memory // size)):
             rows = torch.zeros((*part.shape, flat.shape[1]), dtype=torch.float64, device=flat.device)
-            rows = rows.scatter_(2, part[..., None], 1.0).unflatten(2, box.lower.shape[1:])
-            below = way(index, rows).nan_to_num(-torch.inf, torch.inf, -torch.inf)
-            above = -way(index, -rows).nan_to_num(-torch.inf, torch.inf, -torch.inf)
-            found = Interval(below.T, above.T).to(lower.dtype)
-            lower.scatter_reduce_(1, part.T, found.lower, "amax")
-            upper.scatter_reduce_(1, part.T, found.upper, "amin")
-        if bool((lower > upper).any()):
-            raise AnalysisError(
-                f"the bounds of {self.steps[index].layer} contradict each other: this is a fault of the program"
-            )
-        self.boxes[index] = Interval(lower.reshape(box.lower.shape), upper.reshape(box.lower.shape))
+            rows = rows.scatter_(2, part[..., None], 1.0).unflatten(2, wanted.shape[1:])
+            lower.scatter_(1, part.T, _known(way(index, rows)).T)
+            upper.scatter_(1, part.T, -_known(way(index, -rows)).T)
+        return Interval(lower.reshape(wanted.shape), upper.reshape(wanted.shape))
+
+    def _by_windows(self, index: int, wanted: torch.Tensor) -> Interval:
+        """Return bounds of the wanted numbers of a map, sample by sample; infinity elsewhere."""
+        upper = torch.full(wanted.shape, torch.inf, dtype=torch.float64, device=wanted.device).flatten(1)
+        lower = -upper
+        most = max(1, self.memory // (self._widest(index) * 8))
+        for sample, alone in enumerate(self._samples(index)):
+            for patch, places in patches(wanted[sample, 0], most):
+                lower[sample, places] = _known(alone.lowest_near(index, patch))
+                upper[sample, places] = -_known(alone.lowest_near(index, replace(patch, rows=-patch.rows)))
+        return Interval(lower.reshape(wanted.shape), upper.reshape(wanted.shape))
+
+    def lowest_near(self, start: int, patch: Patch) -> torch.Tensor:
+        """Return what `lowest` does of one sample (rows,), for rows that fill a window of the step's map."""
+        near: dict[int, Patch] = {start: patch}
+        found = torch.zeros((len(patch.rows), 1), dtype=torch.float64, device=patch.rows.device)
+        while near:
+            index = max(near)
+            here, step = near.pop(index), self.steps[index]
+            if step.operation is None and self.inputs.is_box:
+                found = found + self.inputs.cropped(here.window.of).lowest(here.rows)
+                continue
+            gone = None
+            if step.operation is not None:
+                relaxation, slack = self.relaxation(index)
+                gone = back(step.operation, relaxation, here)
+            if gone is None:
+                near[index] = here
+                whole = {source: part.whole(self.steps[source].shape) for source, part in near.items()}
+                return (found + self._onwards(whole))[:, 0]
+            found = found + gone[1] - total(here.rows.abs(), here.window.of(slack))
+            for source, part in zip(step.inputs, gone[0], strict=True):
+                near[source] = near[source] + part if source in near else part
+        return found[:, 0]
 
     def _widest(self, last: int) -> int:
         return max(torch.Size(self.steps[index].shape).numel() for index in self.ancestors(last))
+
+    def _samples(self, index: int) -> list[Analysis]:
+        """Return for each sample what is known of it alone."""
+        if len(self.inputs) == 1:
+            return [self]
+        if not self._alone:
+            self._alone = [
+                Analysis(self.steps, self.inputs.sample(i), self.rounding, self.memory) for i in range(len(self.inputs))
+            ]
+        for sample, alone in enumerate(self._alone):
+            for known in self.boxes.keys() - alone.boxes.keys() - {index}:
+                alone.boxes[known] = Interval(
+                    self.boxes[known].lower[sample, None], self.boxes[known].upper[sample, None]
+                )
+        return self._alone
+
+
+def _known(bound: torch.Tensor) -> torch.Tensor:
+    return bound.nan_to_num(-torch.inf, torch.inf, -torch.inf)

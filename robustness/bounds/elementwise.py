@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 
 import torch
@@ -46,6 +46,11 @@ class Lines(Relaxation):
         coefficients = positive * self.low_slope + negative * self.high_slope
         constant = total(negative, self.high)
         return [coefficients], constant + total(positive, self.low) if bool(self.low.any()) else constant
+
+    def cropped(self, part: Function) -> Lines:
+        """Return the lines of a part of the numbers."""
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: part(value) for name, value in own.items() if value is not None})
 
     def sizes(self) -> torch.Tensor:
         """Return the sizes of both lines' terms."""

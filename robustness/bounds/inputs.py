@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +33,17 @@ class Inputs:
     def __len__(self) -> int:
         """Return how many samples there are."""
         return len(self.centre)
+
+    def sample(self, number: int) -> Inputs:
+        """Return one sample's inputs."""
+        box = Interval(self.box.lower[number, None], self.box.upper[number, None])
+        radius = None if self.radius is None else self.radius[number, None]
+        return Inputs(box, self.centre[number, None], self.norm, radius)
+
+    def cropped(self, part: Callable[[torch.Tensor], torch.Tensor]) -> Inputs:
+        """Return the inputs of a part of the numbers; of boxes only."""
+        box = Interval(part(self.box.lower), part(self.box.upper))
+        return Inputs(box, part(self.centre))
 
     @property
     def is_box(self) -> bool:

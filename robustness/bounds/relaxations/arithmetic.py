@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from xai.robustness.bounds.affine import Scale
+from xai.robustness.bounds.affine import Scale, Sum
 from xai.robustness.bounds.elementwise import Curve, Elementwise
 from xai.robustness.bounds.product import Times
 from xai.robustness.bounds.relaxations.base import About, Call, Made, Rule, Value
@@ -37,7 +37,8 @@ class SumRule(Rule):
                 raise call.refused("alpha other than 1")
             y = _scaled(call, y, float(alpha))
         if isinstance(x, Value) and isinstance(y, Value):
-            return call.build.arrange(lambda a, b: first * a + second * b, x, y, signs=(first, second), terms=1)
+            shape = torch.broadcast_shapes(x.shape, y.shape)
+            return call.build.add(Sum((first, second)), repeated(call, x, shape), repeated(call, y, shape))
         if isinstance(x, Value):
             return _shifted(call, x, first, second * _tensor(y))
         return _shifted(call, y, second, first * _tensor(x))
