@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 
 from xai.errors import NotApplicableError
-from xai.robustness.bounds.methods.base import Bounder
+from xai.robustness.bounds.methods.base import Bounder, bounders
 from xai.robustness.bounds.program import Program
 
+WORK = 2e13  # multiply-adds for one input: about an hour of two cores
 RESERVE = 0.8  # share of the free memory that may be taken
 BOXED, RELAXED, ROWS = 2, 12, 4  # tensors that a box, linear bounds and rows in hand take
 
@@ -32,6 +33,23 @@ def needed_bytes(program: Program, bounder: Bounder, samples: int, last: int) ->
     return samples * (item * (BOXED * sum(sizes) + RELAXED * sum(curved)) + 8 * ROWS * max(sizes))
 
 
+def needed_work(program: Program, bounder: Bounder, last: int) -> float:
+    """Return an upper bound of the multiply-adds that one input takes, if no number of an inner layer is settled."""
+    work, found = 0.0, 0.0
+    entering = {
+        source
+        for step in program.steps[: last + 1]
+        if step.operation is not None and not step.operation.affine
+        for source in step.inputs
+    }
+    for index, step in enumerate(program.steps[: last + 1]):
+        size = torch.Size(step.shape).numel()
+        work += size * ((step.operation.terms or 1) if step.operation is not None else 0)
+        found += size * work if index in entering else 0
+    rows = torch.Size(program.steps[last].shape).numel()
+    return bounder.inner * found + 2 * (0 if bounder.boxes_only else rows) * work + 2 * work
+
+
 def free_bytes() -> int:
     """Return how much memory this process may still take; a very large number where that cannot be told."""
     found = [2**62]
@@ -46,8 +64,23 @@ def free_bytes() -> int:
     return min(found)
 
 
-def check_fits(program: Program, bounder: Bounder, samples: int, last: int) -> None:
-    """Raise TooLargeError, with the estimate, if bounding so many samples at once would not fit the memory."""
+def check_fits(program: Program, bounder: Bounder, samples: int, last: int, work: float = WORK) -> None:
+    """Raise TooLargeError, with the estimate, if bounding so many samples at once would not fit memory or patience.
+
+    Args:
+        program: what is bounded.
+        bounder: how.
+        samples: how many inputs at once.
+        last: the step that is bounded.
+        work: multiply-adds that one input may take.
+    """
+    expected = needed_work(program, bounder, last)
+    if expected > work:
+        cheaper = " or ".join(name for name, leaf in bounders.all().items() if not leaf.inner)
+        raise TooLargeError(
+            f"{bounder.about.title} would take up to {expected:.1g} multiply-adds for one input, and {work:.1g} are "
+            f"allowed; {cheaper} takes as many as a few passes of the network"
+        )
     needed, free = needed_bytes(program, bounder, samples, last), free_bytes()
     if needed > RESERVE * free:
         raise TooLargeError(

@@ -14,7 +14,7 @@ from xai.models.model import Model
 from xai.robustness.bounds.analysis import Analysis
 from xai.robustness.bounds.inputs import Inputs
 from xai.robustness.bounds.interval import Interval
-from xai.robustness.bounds.limits import check_fits
+from xai.robustness.bounds.limits import WORK, check_fits
 from xai.robustness.bounds.methods.base import Bounder
 from xai.robustness.bounds.program import Program, program
 from xai.robustness.bounds.rounding import Arithmetic, Rounding
@@ -33,12 +33,14 @@ class Bounding:
         bounder: the method.
         arithmetic: of the network that the bounds are about.
         layer: whose output is bounded; "" for the model's outputs.
+        work: multiply-adds that one input may take; what would take more is refused.
     """
 
     model: Model
     bounder: Bounder
     arithmetic: Arithmetic = Arithmetic.REAL
     layer: str = ""
+    work: float = WORK
 
     @cached_property
     def program(self) -> Program:
@@ -133,7 +135,7 @@ class Bounding:
         return low, high
 
     def _prepared(self, inputs: Inputs, last: int) -> Analysis:
-        check_fits(self.program, self.bounder, len(inputs), last)
+        check_fits(self.program, self.bounder, len(inputs), last, self.work)
         analysis = Analysis(self.program.steps, inputs, Rounding(self.arithmetic, self.bounder.dtype))
         self.bounder.prepare(analysis, last)
         return analysis

@@ -27,6 +27,8 @@ class AlphaCrown(Bounder):
         needs=frozenset({Need.GRAPH}),
     )
 
+    inner = 2 + 2 * 3 * ITERATIONS  # a gradient costs two passes more
+
     def prepare(self, analysis: Analysis, last: int) -> None:
         """Narrow each box as soon as it is there, by CROWN first, then with slopes of its own."""
 

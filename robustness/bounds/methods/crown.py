@@ -25,6 +25,8 @@ class Crown(Bounder):
         default=True,
     )
 
+    inner = 2
+
     def prepare(self, analysis: Analysis, last: int) -> None:
         """Narrow each box as soon as it is there."""
         analysis.spread(last, analysis.lowest)
