@@ -126,8 +126,8 @@ class Bounding:
         Found by bisection between 0 and `most`; both (n,) float64, inf where `most` itself is proved harmless.
         """
         whole = self.certified(self.inputs(x, norm, most), answers)
-        low = torch.where(whole, float(most), 0.0).double()
-        high = torch.where(whole, math.inf, float(most)).double()
+        top = torch.full((len(x),), most, dtype=torch.float64, device=x.device)
+        low, high = top * whole, top.masked_fill(whole, math.inf)
         for _ in range(halvings):
             middle = torch.where(whole, low, (low + high) / 2)
             proved = self.certified(self.inputs(x, norm, middle), answers) | whole
