@@ -47,8 +47,8 @@ class Bounding:
         """The steps up to what is bounded; raises UnboundedError if an operator has no rule."""
         graph = self.model.needed_graph()
         low, high = self.model.input.span
-        example = torch.full((1, *self.model.input.shape), (low + high) / 2, device=self.model.device)
-        found = program(graph, example, graph.layer(self.layer).node if self.layer else "")
+        shares = torch.rand((1, *self.model.input.shape), generator=torch.Generator().manual_seed(0))
+        found = program(graph, (low + (high - low) * shares).to(self.model.device), graph.layer(self.layer).node if self.layer else "")
         found.needs(self.arithmetic)
         return found
 
