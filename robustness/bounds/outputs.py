@@ -48,7 +48,11 @@ class Bounding:
         graph = self.model.needed_graph()
         low, high = self.model.input.span
         shares = torch.rand((1, *self.model.input.shape), generator=torch.Generator().manual_seed(0))
-        found = program(graph, (low + (high - low) * shares).to(self.model.device), graph.layer(self.layer).node if self.layer else "")
+        found = program(
+            graph,
+            (low + (high - low) * shares).to(self.model.device),
+            graph.layer(self.layer).node if self.layer else "",
+        )
         found.needs(self.arithmetic)
         return found
 
