@@ -11,7 +11,7 @@ from xai.errors import AnalysisError
 from xai.robustness.bounds.inputs import Inputs
 from xai.robustness.bounds.interval import Interval
 from xai.robustness.bounds.operation import Operation, Pulled, Relaxation, total
-from xai.robustness.bounds.rounding import Rounding
+from xai.robustness.bounds.rounding import Arithmetic, Rounding
 
 MEMORY = 256 * 2**20  # bytes that the coefficients of one step may take
 Slopes = Mapping[int, torch.Tensor]
@@ -53,6 +53,7 @@ class Analysis:
     rounding: Rounding
     memory: int = MEMORY
     boxes: dict[int, Interval] = field(default_factory=dict)
+    lost: dict[int, torch.Tensor] = field(default_factory=dict)  # samples (batch,) of which a step says nothing
     _relaxed: dict[int, tuple[Relaxation, torch.Tensor]] = field(default_factory=dict)
 
     def spread(self, last: int, *backwards: Backwards) -> Interval:
@@ -99,7 +100,8 @@ class Analysis:
                 found = found + constant
                 for source, part in zip(self.steps[index].inputs, parts, strict=True):
                     waiting[source] = waiting[source] + part if source in waiting else part
-        return found
+        known = found.isfinite() & ~self.lost[start] if start in self.lost else found.isfinite()
+        return torch.where(known, found, torch.full_like(found, -torch.inf))
 
     def _back(self, index: int, rows: torch.Tensor, slopes: Slopes | None) -> Pulled:
         relaxation, slack = self.relaxation(index)
@@ -116,7 +118,7 @@ class Analysis:
     def bounded(self, start: int, rows: torch.Tensor, *, boxed: bool = False) -> torch.Tensor:
         """Return what `lowest` does, in chunks that fit the memory; where nothing is known -inf."""
         found = [self.lowest(start, part, boxed=boxed) for part in rows.split(self.chunk(start, rows))]
-        return torch.cat(found).nan_to_num(-torch.inf, torch.inf, -torch.inf)
+        return torch.cat(found)
 
     def chunk(self, start: int, rows: torch.Tensor, spare: int = 1) -> int:
         """Return how many rows fit the memory at once, where each takes `spare` times what a step's do."""
@@ -155,7 +157,24 @@ class Analysis:
         step = self.steps[index]
         if step.operation is None:
             return self.inputs.box.to(self.rounding.dtype)
-        return step.operation.interval(self.rounding, *(self.boxes[source] for source in step.inputs)).known()
+        boxes = [self.boxes[source] for source in step.inputs]
+        found = step.operation.interval(self.rounding, *boxes).known()
+        return self._without_lost(index, found, step.operation.undefined(*boxes))
+
+    def _without_lost(self, index: int, box: Interval, undefined: torch.Tensor | None) -> Interval:
+        """Return a box with nothing known of samples that a number of this step, or of one before it, may be lost of.
+
+        A number is lost that has no value, and in floating point one that may have overflowed: what comes after it can
+        be NaN, which no later step makes good.
+        """
+        lost = [self.lost[source] for source in self.steps[index].inputs if source in self.lost]
+        if undefined is not None:
+            lost.append(undefined)
+        if self.rounding.arithmetic is Arithmetic.FLOAT:
+            lost.append((box.width.isinf()).flatten(1).any(1))
+        if lost:
+            self.lost[index] = torch.stack(lost).any(0)
+        return box.lost(self.lost[index]) if lost and bool(self.lost[index].any()) else box
 
     def _entering(self, last: int) -> dict[int, list[int]]:
         """Return for each step that enters steps that are not affine, which."""
@@ -193,8 +212,7 @@ class Analysis:
         for part in numbers.split(max(1, self.memory // size)):
             rows = torch.zeros((*part.shape, flat.shape[1]), dtype=torch.float64, device=flat.device)
             rows = rows.scatter_(2, part[..., None], 1.0).unflatten(2, box.lower.shape[1:])
-            below = way(index, rows).nan_to_num(-torch.inf, torch.inf, -torch.inf)
-            above = -way(index, -rows).nan_to_num(-torch.inf, torch.inf, -torch.inf)
+            below, above = way(index, rows), -way(index, -rows)
             found = Interval(below.T, above.T).to(lower.dtype)
             lower.scatter_reduce_(1, part.T, found.lower, "amax")
             upper.scatter_reduce_(1, part.T, found.upper, "amin")
