@@ -87,7 +87,9 @@ class Weighted(Affine):
         if self.bias is not None:
             reach = reach + self.bias.to(reach.dtype).abs() * share
         reach = reach * (1 + share * 2) + rounding.forward(unit * 0, self.terms)
-        return Interval(centre - reach, centre + reach).widened(rounding.forward(centre.abs() + reach, 1))
+        return Interval(centre - reach, centre + reach).widened(
+            rounding.forward(centre.abs() + reach, 1) + rounding.overflow(reach / share)
+        )
 
     def magnitude(self, *boxes: Interval) -> torch.Tensor:
         """Return the sizes of the matrix times the sizes of the input, plus the constant's."""
@@ -124,6 +126,39 @@ class Linear(Weighted):
     def transposed(self, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Return rows times the matrix."""
         return rows @ weight
+
+
+class Weighing(Weighted):
+    """Any product with a constant that is linear in both, its gradient by automatic differentiation.
+
+    Args:
+        function: of the input and the constant, for a batch of one; with no negative weight.
+        shape: of the input for a batch of one.
+        weight: the constant.
+        terms: how many products make an output.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+        shape: Sequence[int],
+        weight: torch.Tensor,
+        terms: int,
+    ) -> None:
+        super().__init__(weight, None)
+        self._function = function
+        self._shape = tuple(shape)
+        self.terms = terms
+
+    def times(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Return the product."""
+        return per_sample(lambda value: self._function(value, weight))(x)
+
+    def transposed(self, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Return the function's gradient for each row."""
+        gradient = torch.func.vjp(lambda x: self._function(x, weight), rows.new_zeros(self._shape))[1]
+        found: torch.Tensor = torch.vmap(gradient)(rows.flatten(0, 1))[0]
+        return found.reshape(*rows.shape[:2], *self._shape)
 
 
 class Convolution(Weighted):
@@ -190,14 +225,22 @@ class Scale(Affine):
         factor: broadcast against the value without the batch.
         offset: the same, or None.
         terms: roundings that make an output.
+        made_of: the sizes that the offset was made of, where the network makes it itself; the offset's if None.
     """
 
     exact_on_boxes = True
 
-    def __init__(self, factor: torch.Tensor, offset: torch.Tensor | None = None, terms: int = 1) -> None:
+    def __init__(
+        self,
+        factor: torch.Tensor,
+        offset: torch.Tensor | None = None,
+        terms: int = 1,
+        made_of: torch.Tensor | None = None,
+    ) -> None:
         self.factor = factor.detach()
         self.offset = None if offset is None else offset.detach()
         self.terms = terms
+        self._made_of = self.offset if made_of is None else made_of.detach()
 
     def value(self, *x: torch.Tensor) -> torch.Tensor:
         """Return the output."""
@@ -207,9 +250,9 @@ class Scale(Affine):
     def interval(self, rounding: Rounding, *boxes: Interval) -> Interval:
         """Return the ends, exchanged where the factor is negative."""
         one, other = self.value(boxes[0].lower), self.value(boxes[0].upper)
-        return Interval(torch.minimum(one, other), torch.maximum(one, other)).widened(
-            rounding.forward(self.magnitude(*boxes), self.terms)
-        )
+        found = Interval(torch.minimum(one, other), torch.maximum(one, other))
+        wide = found.widened(rounding.forward(self.magnitude(*boxes), self.terms))
+        return wide if self.offset is not None else wide.with_signs(found)
 
     def cropped(self, part: Callable[[torch.Tensor], torch.Tensor]) -> Scale:
         """Return the step for a part of the numbers."""
@@ -218,7 +261,7 @@ class Scale(Affine):
     def magnitude(self, *boxes: Interval) -> torch.Tensor:
         """Return the size of the product plus the constant's."""
         scaled = boxes[0].magnitude * self.factor.to(boxes[0].lower.dtype).abs()
-        return scaled if self.offset is None else scaled + self.offset.to(scaled.dtype).abs()
+        return scaled if self._made_of is None else scaled + self._made_of.to(scaled.dtype).abs()
 
     def pull(self, rows: torch.Tensor) -> Pulled:
         """Return rows times the factor."""
@@ -298,13 +341,20 @@ class Arranged(Affine):
         lower = self.value(*(box.lower if sign > 0 else box.upper for box, sign in pairs))
         upper = self.value(*(box.upper if sign > 0 else box.lower for box, sign in pairs))
         found = Interval(lower, upper)
-        return found.widened(rounding.forward(self.magnitude(*boxes), self.terms)) if self.terms else found
+        if not self.terms:
+            return found
+        wide = found.widened(rounding.forward(self.magnitude(*boxes), self.terms))
+        negative = self._sizes([(box.lower < 0 if sign > 0 else box.upper > 0).to(lower.dtype) for box, sign in pairs])
+        return Interval(torch.where(negative == 0, wide.lower.clamp(min=0), wide.lower), wide.upper)
 
     def magnitude(self, *boxes: Interval) -> torch.Tensor:
         """Return the function of the sizes, each with its sign, and the constants' size."""
-        x = [sign * box.magnitude for box, sign in zip(boxes, self._signs, strict=True)]
-        constant = self._offset(boxes[0].lower.dtype, boxes[0].lower.device)
-        return self.value(*x) - constant + constant.abs()
+        return self._sizes([box.magnitude for box in boxes])
+
+    def _sizes(self, x: Sequence[torch.Tensor]) -> torch.Tensor:
+        constant = self._offset(x[0].dtype, x[0].device)
+        signed = (sign * size for size, sign in zip(x, self._signs, strict=True))
+        return self.value(*signed) - constant + constant.abs()
 
     def pull(self, rows: torch.Tensor) -> Pulled:
         """Return the function's gradient for each row."""

@@ -11,7 +11,7 @@ from xai.errors import AnalysisError
 from xai.robustness.bounds.inputs import Inputs
 from xai.robustness.bounds.interval import Interval
 from xai.robustness.bounds.operation import Operation, Pulled, Relaxation, total
-from xai.robustness.bounds.rounding import Rounding
+from xai.robustness.bounds.rounding import Arithmetic, Rounding
 from xai.robustness.bounds.windows import Patch, back, is_map, patches
 
 MEMORY = 32 * 2**20  # bytes that the coefficients of one step may take
@@ -54,6 +54,7 @@ class Analysis:
     rounding: Rounding
     memory: int = MEMORY
     boxes: dict[int, Interval] = field(default_factory=dict)
+    lost: dict[int, torch.Tensor] = field(default_factory=dict)  # samples (batch,) of which a step says nothing
     _alone: list[Analysis] = field(default_factory=list)
     _relaxed: dict[int, tuple[Relaxation, torch.Tensor]] = field(default_factory=dict)
 
@@ -90,7 +91,12 @@ class Analysis:
             slopes: for steps with free ones, those to take (rows, batch, ...).
             boxed: whether to stop at the first steps that are not affine and to take their boxes.
         """
-        return self._onwards({start: rows}, slopes, boxed=boxed)
+        return self._certain(start, self._onwards({start: rows}, slopes, boxed=boxed))
+
+    def _certain(self, start: int, found: torch.Tensor) -> torch.Tensor:
+        """Return bounds (rows, batch), -inf where they are not finite or a step says nothing of a sample."""
+        known = found.isfinite() & ~self.lost[start] if start in self.lost else found.isfinite()
+        return torch.where(known, found, torch.full_like(found, -torch.inf))
 
     def _onwards(
         self, waiting: dict[int, torch.Tensor], slopes: Slopes | None = None, *, boxed: bool = False
@@ -128,7 +134,7 @@ class Analysis:
     def bounded(self, start: int, rows: torch.Tensor, *, boxed: bool = False) -> torch.Tensor:
         """Return what `lowest` does, in chunks that fit the memory; where nothing is known -inf."""
         found = [self.lowest(start, part, boxed=boxed) for part in rows.split(self.chunk(start, rows))]
-        return torch.cat(found).nan_to_num(-torch.inf, torch.inf, -torch.inf)
+        return torch.cat(found)
 
     def chunk(self, start: int, rows: torch.Tensor, spare: int = 1) -> int:
         """Return how many rows fit the memory at once, where each takes `spare` times what a step's do."""
@@ -167,7 +173,24 @@ class Analysis:
         step = self.steps[index]
         if step.operation is None:
             return self.inputs.box.to(self.rounding.dtype)
-        return step.operation.interval(self.rounding, *(self.boxes[source] for source in step.inputs)).known()
+        boxes = [self.boxes[source] for source in step.inputs]
+        found = step.operation.interval(self.rounding, *boxes).known()
+        return self._without_lost(index, found, step.operation.undefined(*boxes))
+
+    def _without_lost(self, index: int, box: Interval, undefined: torch.Tensor | None) -> Interval:
+        """Return a box with nothing known of samples that a number of this step, or of one before it, may be lost of.
+
+        A number is lost that has no value, and in floating point one that may have overflowed: what comes after it can
+        be NaN, which no later step makes good.
+        """
+        lost = [self.lost[source] for source in self.steps[index].inputs if source in self.lost]
+        if undefined is not None:
+            lost.append(undefined)
+        if self.rounding.arithmetic is Arithmetic.FLOAT:
+            lost.append((box.width.isinf()).flatten(1).any(1))
+        if lost:
+            self.lost[index] = torch.stack(lost).any(0)
+        return box.lost(self.lost[index]) if lost and bool(self.lost[index].any()) else box
 
     def _entering(self, last: int) -> dict[int, list[int]]:
         """Return for each step that enters steps that are not affine, which."""
@@ -232,8 +255,8 @@ class Analysis:
         for part in numbers.split(max(1, self.memory // size)):
             rows = torch.zeros((*part.shape, flat.shape[1]), dtype=torch.float64, device=flat.device)
             rows = rows.scatter_(2, part[..., None], 1.0).unflatten(2, wanted.shape[1:])
-            lower.scatter_(1, part.T, _known(way(index, rows)).T)
-            upper.scatter_(1, part.T, -_known(way(index, -rows)).T)
+            lower.scatter_(1, part.T, way(index, rows).T)
+            upper.scatter_(1, part.T, -way(index, -rows).T)
         return Interval(lower.reshape(wanted.shape), upper.reshape(wanted.shape))
 
     def _by_windows(self, index: int, wanted: torch.Tensor) -> Interval:
@@ -243,8 +266,8 @@ class Analysis:
         most = max(1, self.memory // (self._widest(index) * 8))
         for sample, alone in enumerate(self._samples(index)):
             for patch, places in patches(wanted[sample, 0], most):
-                lower[sample, places] = _known(alone.lowest_near(index, patch))
-                upper[sample, places] = -_known(alone.lowest_near(index, replace(patch, rows=-patch.rows)))
+                lower[sample, places] = alone.lowest_near(index, patch)
+                upper[sample, places] = -alone.lowest_near(index, replace(patch, rows=-patch.rows))
         return Interval(lower.reshape(wanted.shape), upper.reshape(wanted.shape))
 
     def lowest_near(self, start: int, patch: Patch) -> torch.Tensor:
@@ -264,11 +287,11 @@ class Analysis:
             if gone is None:
                 near[index] = here
                 whole = {source: part.whole(self.steps[source].shape) for source, part in near.items()}
-                return (found + self._onwards(whole))[:, 0]
+                return self._certain(start, found + self._onwards(whole))[:, 0]
             found = found + gone[1] - total(here.rows.abs(), here.window.of(slack))
             for source, part in zip(step.inputs, gone[0], strict=True):
                 near[source] = near[source] + part if source in near else part
-        return found[:, 0]
+        return self._certain(start, found)[:, 0]
 
     def _widest(self, last: int) -> int:
         return max(torch.Size(self.steps[index].shape).numel() for index in self.ancestors(last))
@@ -283,11 +306,9 @@ class Analysis:
             ]
         for sample, alone in enumerate(self._alone):
             for known in self.boxes.keys() - alone.boxes.keys() - {index}:
+                if known in self.lost:
+                    alone.lost[known] = self.lost[known][sample, None]
                 alone.boxes[known] = Interval(
                     self.boxes[known].lower[sample, None], self.boxes[known].upper[sample, None]
                 )
         return self._alone
-
-
-def _known(bound: torch.Tensor) -> torch.Tensor:
-    return bound.nan_to_num(-torch.inf, torch.inf, -torch.inf)

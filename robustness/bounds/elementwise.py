@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from itertools import pairwise
 
 import torch
 
+from xai.robustness.bounds.curve import Curve, Line, lines
 from xai.robustness.bounds.interval import Interval
 from xai.robustness.bounds.operation import Free, Operation, Pulled, Relaxation, total
 from xai.robustness.bounds.rounding import Rounding
 
-Function = Callable[[torch.Tensor], torch.Tensor]
-HALVINGS = 30
+OWN = 8  # roundings of what a curve computes in float64
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Lines(Relaxation):
         constant = total(negative, self.high)
         return [coefficients], constant + total(positive, self.low) if bool(self.low.any()) else constant
 
-    def cropped(self, part: Function) -> Lines:
+    def cropped(self, part: Callable[[torch.Tensor], torch.Tensor]) -> Lines:
         """Return the lines of a part of the numbers."""
         own = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: part(value) for name, value in own.items() if value is not None})
@@ -82,7 +82,7 @@ class Rectifier(Operation):
 
     def __init__(self, slope: torch.Tensor) -> None:
         self._slope = slope.detach()
-        self.terms = 1 if bool(slope.any()) else 0  # x times 0 is exact
+        self.terms = 2 if bool(slope.any()) else 0  # x times 0 is exact; else the slope is rounded, too
 
     def value(self, *x: torch.Tensor) -> torch.Tensor:
         """Return the output."""
@@ -120,31 +120,6 @@ class Rectifier(Operation):
         return (box.lower < 0) & (box.upper > 0)
 
 
-@dataclass(frozen=True)
-class Curve:
-    """A function of one number, and what must be known of it to bound it.
-
-    Args:
-        function: of numbers.
-        derivative: its slope; between bends it only rises or only falls.
-        bends: points between which the slope only rises or only falls, in order: where it changes its course, or jumps.
-        turns: where it can change from rising to falling, in order.
-        straight: whether it is made of straight pieces between its bends.
-        terms: roundings, in units of the last place, of what torch computes in float32; None if that is not known.
-        carried: whether those are relative to the input, too, not to the output alone.
-        domain: smallest input that it has a value for.
-    """
-
-    function: Function
-    derivative: Function
-    bends: tuple[float, ...] = ()
-    turns: tuple[float, ...] = ()
-    straight: bool = False
-    terms: int | None = 8
-    carried: bool = False
-    domain: float = -torch.inf
-
-
 class Elementwise(Operation):
     """A curve over each number."""
 
@@ -156,130 +131,71 @@ class Elementwise(Operation):
         """Return the output."""
         return self._curve.function(x[0])
 
+    def undefined(self, *boxes: Interval) -> torch.Tensor | None:
+        """Return which samples (batch,) may hold a number that the curve has no value for."""
+        return None if self._curve.defined is None else ~self._curve.defined(boxes[0]).flatten(1).all(1)
+
     def interval(self, rounding: Rounding, *boxes: Interval) -> Interval:
         """Return the extremes over the ends and the turns within."""
-        (box,) = boxes
-        ends = [
-            box.lower,
-            box.upper,
-            *(torch.minimum(box.upper, box.lower.clamp(min=turn)) for turn in self._curve.turns),
-        ]
-        values = torch.stack([self._curve.function(end) for end in ends])
-        found = Interval(values.amin(0), values.amax(0))
-        sizes = found.magnitude + box.magnitude if self._curve.carried else found.magnitude
-        terms = self.terms or 0
-        wide = found.widened(rounding.forward(sizes, max(terms, 0 if self._curve.straight else 8)))
-        outside = (
-            box.lower < self._curve.domain
-            if self._curve.domain > -torch.inf
-            else torch.zeros_like(box.lower, dtype=torch.bool)
-        )
-        nothing = torch.full_like(box.lower, torch.nan)
-        return Interval(torch.where(outside, nothing, wide.lower), torch.where(outside, nothing, wide.upper))
+        found = self._curve.reach(boxes[0])
+        terms = OWN if self.terms or not self._curve.straight else 0
+        room = rounding.forward(self._sizes(found, boxes[0]), max(terms, self.terms or 0))
+        wide = found.widened(room + self._curve.jump)
+        return Interval(wide.lower.clamp(min=self._curve.least), wide.upper)
 
     def relax(self, *boxes: Interval) -> Relaxation:
         """Return, of several slopes, the lines that are nearest at the middle of the box."""
         (box,) = boxes
-        middle = box.middle
-        low_slope, low, high_slope, high = (torch.zeros_like(middle) for _ in range(4))
-        best_low, best_high = torch.full_like(middle, -torch.inf), torch.full_like(middle, torch.inf)
-        for slope in slopes(self._curve, box):
-            below, above = extremes(self._curve, slope, box)
-            at_low, at_high = slope * middle + below, slope * middle + above
-            better = at_low > best_low
-            best_low, low_slope, low = (
-                torch.where(better, *pair) for pair in ((at_low, best_low), (slope, low_slope), (below, low))
-            )
-            better = at_high < best_high
-            best_high, high_slope, high = (
-                torch.where(better, *pair) for pair in ((at_high, best_high), (slope, high_slope), (above, high))
-            )
-        low, high = (
-            torch.where(best_low > -torch.inf, low, best_low),
-            torch.where(best_high < torch.inf, high, best_high),
+        below, above = lines(self._curve, box)
+        own = self._sizes(self._curve.reach(box), box)
+        far = box.magnitude.clamp(max=torch.finfo(box.lower.dtype).max)  # a level line holds to infinity
+        sizes = own + (below.slope.abs() + above.slope.abs()) * far + below.start.abs() + above.start.abs()
+        low, high = below.start - self._curve.jump, above.start + self._curve.jump
+        return Lines(below.slope, low, above.slope, high, sizes, own)
+
+    def _sizes(self, reach: Interval, box: Interval) -> torch.Tensor:
+        """Return the sizes that the function's own error is relative to."""
+        return reach.magnitude + box.magnitude if self._curve.carried else reach.magnitude
+
+
+class Wave(Elementwise):
+    """A curve that repeats itself every 2 pi, its bends and turns given from -2 pi to 2 pi; it lies within -1 and 1."""
+
+    def interval(self, rounding: Rounding, *boxes: Interval) -> Interval:
+        """Return the extremes over the ends and the turns within; from -1 to 1 over a whole period."""
+        (box,) = boxes
+        moved, _, whole = _reduced(box)
+        reach = self._curve.reach(moved)
+        one = torch.ones_like(box.lower)
+        room = rounding.forward(one, self.terms or 0) + _slip(box) * 2
+        return Interval(
+            torch.maximum(torch.where(whole, -one, reach.lower) - room, -one - room),
+            torch.minimum(torch.where(whole, one, reach.upper) + room, one + room),
         )
-        ends = torch.stack([self._curve.function(box.lower), self._curve.function(box.upper)]).abs().amax(0)
-        steepest = 1 + low_slope.abs() + high_slope.abs()
-        sizes = ends + steepest * box.magnitude + low.abs() + high.abs()
-        own = ends + (box.magnitude if self._curve.carried or self._curve.turns else 0)
-        return Lines(low_slope, low, high_slope, high, sizes, own)
+
+    def relax(self, *boxes: Interval) -> Relaxation:
+        """Return the lines over the box moved by whole periods, and level ones over a whole period."""
+        (box,) = boxes
+        moved, by, whole = _reduced(box)
+        level = torch.zeros_like(by)
+        below, above = (
+            Line(line.slope, line.start - line.slope * by).instead(Line(level, level + end), whole)
+            for line, end in zip(lines(self._curve, moved), (-1.0, 1.0), strict=True)
+        )
+        own = torch.ones_like(by)
+        sizes = 2 * own + box.magnitude * (1 + below.slope.abs() + above.slope.abs()) * 4
+        return Lines(below.slope, below.start, above.slope, above.start, sizes, own)
 
 
-def slopes(curve: Curve, box: Interval) -> list[torch.Tensor]:
-    """Return slopes (batch, ...) among which lines near to the curve are found; any slope gives a valid line."""
-    lower, upper, f, df = box.lower, box.upper, curve.function, curve.derivative
-    width = (upper - lower).clamp(min=1e-12)
-    chord = torch.where(upper - lower > 1e-9, (f(upper) - f(lower)) / width, df(box.middle))
-    found = [chord, torch.zeros_like(chord)]
-    if not curve.straight:
-        found += [df(box.middle), df(lower), df(upper)]
-    for bend, before, after in zip(
-        curve.bends, (-torch.inf, *curve.bends), (*curve.bends[1:], torch.inf), strict=False
-    ):
-        corner = lower.clamp(min=bend).minimum(upper)
-        if curve.straight:
-            found += [
-                (f(corner) - f(lower)) / (corner - lower).clamp(min=1e-12),
-                (f(upper) - f(corner)) / (upper - corner).clamp(min=1e-12),
-            ]
-        else:
-            found.append(df(_touch(curve, lower, corner, upper.clamp(max=after).maximum(lower))))
-            found.append(df(_touch(curve, upper, lower.clamp(min=before).minimum(upper), corner)))
-    return [slope.nan_to_num(0.0, 0.0, 0.0) for slope in found]
+def _reduced(box: Interval) -> tuple[Interval, torch.Tensor, torch.Tensor]:
+    """Return a box around 0, by how much it was moved, and where it holds a whole period or is not known."""
+    by = (box.middle / (2 * math.pi)).round() * (2 * math.pi)
+    whole = ~(box.width < 2 * math.pi)
+    by = torch.where(whole, torch.zeros_like(by), by)
+    none = torch.zeros_like(by)
+    return Interval(torch.where(whole, none, box.lower - by), torch.where(whole, none, box.upper - by)), by, whole
 
 
-def _touch(curve: Curve, end: torch.Tensor, start: torch.Tensor, stop: torch.Tensor) -> torch.Tensor:
-    """Return where, between start and stop, the line from the curve's point at `end` touches the curve."""
-
-    def lift(x: torch.Tensor) -> torch.Tensor:
-        return curve.derivative(x) * (x - end) - (curve.function(x) - curve.function(end))
-
-    return _bisect(lift, start, stop)[0]
-
-
-def _bisect(function: Function, start: torch.Tensor, stop: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return ends of a small interval in which the function has the sign change that it has between start and stop."""
-    left, right = start, stop
-    sign = function(left) > 0
-    for _ in range(HALVINGS):
-        middle = (left + right) / 2
-        same = (function(middle) > 0) == sign
-        left, right = torch.where(same, middle, left), torch.where(same, right, middle)
-    return left, right
-
-
-def extremes(curve: Curve, slope: torch.Tensor, box: Interval) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the smallest and the largest (batch, ...) of the curve minus slope times x, for x in the box.
-
-    They lie at the ends, at bends, or where the curve has that slope, once at most between two bends.
-    """
-
-    def rest(x: torch.Tensor) -> torch.Tensor:
-        return curve.function(x) - slope * x
-
-    corners = [box.lower, *(box.lower.clamp(min=bend).minimum(box.upper) for bend in curve.bends), box.upper]
-    values = [rest(corner) for corner in corners]
-    lowest, highest = torch.stack(values).amin(0), torch.stack(values).amax(0)
-    if curve.straight:
-        return lowest, highest
-    for start, stop in pairwise(corners):
-        left, right = _bisect(lambda x: curve.derivative(x) - slope, start, stop)
-        room = (curve.derivative(left) - slope).abs() * (right - left)
-        value = rest(left)
-        lowest, highest = torch.minimum(lowest, value - room), torch.maximum(highest, value + room)
-    return lowest, highest
-
-
-def clamped(low: float, high: float) -> Curve:
-    """Return the curve that cuts numbers off at both sides."""
-
-    def inside(x: torch.Tensor) -> torch.Tensor:
-        return ((x > low) & (x < high)).to(x.dtype)
-
-    bends = tuple(bend for bend in (low, high) if abs(bend) < float("inf"))
-    return Curve(lambda x: x.clamp(low, high), inside, bends=bends, straight=True, terms=0)
-
-
-def sorted_bends(bends: Sequence[float]) -> tuple[float, ...]:
-    """Return bends in order, each once."""
-    return tuple(sorted(set(bends)))
+def _slip(box: Interval) -> torch.Tensor:
+    """Return how far rounding can carry a number that is moved by whole periods."""
+    return (8 * torch.finfo(box.lower.dtype).eps * box.magnitude).clamp(max=2.0)

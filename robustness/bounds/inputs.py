@@ -77,7 +77,8 @@ class Inputs:
             fits = self._size(self._best(slope, room, middle)) <= radius
             low, high = torch.where(fits, low, middle), torch.where(fits, middle, high)
         found = torch.fmin(self._dual(slope, room, high, radius), self._dual(slope, room, low, radius))
-        return torch.fmin(found, (slope * room).sum(-1))
+        found = torch.fmin(found, (slope * room).sum(-1))
+        return torch.where(radius > 0, found, torch.zeros_like(found))
 
     def _best(self, slope: torch.Tensor, room: torch.Tensor, multiplier: torch.Tensor) -> torch.Tensor:
         """Return the change that is best at that price of its size."""

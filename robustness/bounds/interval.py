@@ -42,12 +42,22 @@ class Interval:
         """Return it with so much more room on both sides."""
         return Interval(self.lower - by, self.upper + by)
 
+    def with_signs(self, exact: Interval) -> Interval:
+        """Return it without what rounding cannot do to a product or a quotient: change its sign."""
+        lower = torch.where(exact.lower >= 0, self.lower.clamp(min=0), self.lower)
+        return Interval(lower, torch.where(exact.upper <= 0, self.upper.clamp(max=0), self.upper))
+
     def known(self) -> Interval:
-        """Return it with infinity where a bound is NaN: the difference of two infinities says nothing."""
+        """Return it with nothing known where a bound is NaN, or so large that it overflowed towards the other."""
         return Interval(
-            self.lower.nan_to_num(-torch.inf, torch.inf, -torch.inf),
-            self.upper.nan_to_num(torch.inf, torch.inf, -torch.inf),
+            self.lower.nan_to_num(-torch.inf, -torch.inf, -torch.inf),
+            self.upper.nan_to_num(torch.inf, torch.inf, torch.inf),
         )
+
+    def lost(self, where: torch.Tensor) -> Interval:
+        """Return it with nothing known of some samples (batch,)."""
+        where = where.reshape(-1, *(1,) * (self.lower.ndim - 1))
+        return Interval(self.lower.masked_fill(where, -torch.inf), self.upper.masked_fill(where, torch.inf))
 
     def to(self, dtype: torch.dtype) -> Interval:
         """Return it in another dtype, rounded outwards."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from xai.robustness.bounds.interval import Interval
-from xai.robustness.bounds.operation import Operation, Pulled, Relaxation, total
+from xai.robustness.bounds.operation import Operation, Pulled, Relaxation, per_sample, total
 from xai.robustness.bounds.rounding import Rounding
 
 Gather = Callable[[torch.Tensor], torch.Tensor]
@@ -21,17 +21,19 @@ class Maximum(Operation):
         gather: from a value for a batch of one, the input number at each place of each window: (..., places); not
             above 0 where a place lies outside.
         shape: of the value for a batch of one.
+        function: what gives the same maxima for a batch of one, if there is a faster way than to gather.
     """
 
-    def __init__(self, gather: Gather, shape: tuple[int, ...]) -> None:
+    def __init__(self, gather: Gather, shape: tuple[int, ...], function: Gather | None = None) -> None:
         numbers = torch.arange(1, 1 + torch.Size(shape).numel(), dtype=torch.float64).reshape(shape)
         places = gather(numbers)
         self._index = torch.where(places > 0, places - 1, -1).long()
         self._shape = shape
+        self._function = per_sample(function) if function else None
 
     def value(self, *x: torch.Tensor) -> torch.Tensor:
         """Return the output."""
-        return self._windows(x[0]).amax(-1)
+        return self._windows(x[0]).amax(-1) if self._function is None else self._function(x[0])
 
     def interval(self, rounding: Rounding, *boxes: Interval) -> Interval:  # noqa: ARG002  # a maximum is not rounded
         """Return the largest of the lower ends, and of the upper ends."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from xai.robustness.bounds.interval import Interval
-from xai.robustness.bounds.rounding import Rounding
+from xai.robustness.bounds.rounding import Arithmetic, Rounding
 
 Pulled = tuple[list[torch.Tensor], torch.Tensor]
 
@@ -88,9 +88,47 @@ class Operation(ABC):
     def relax(self, *boxes: Interval) -> Relaxation:
         """Return linear bounds that hold for all inputs in their boxes."""
 
+    def undefined(self, *boxes: Interval) -> torch.Tensor | None:  # noqa: ARG002  # most steps have a value everywhere
+        """Say for which samples (batch,) the step may have no value, such as the root of a negative number."""
+        return None
+
     def wanted(self, box: Interval) -> torch.Tensor:
         """Say for each number (batch, ...) of an input whether narrower bounds of it would narrow the output's."""
         return box.upper > box.lower
+
+
+class Part(Operation):
+    """One of the steps that an operator is taken apart into, where the network computes the operator in its own way.
+
+    Args:
+        operation: the step; it is bounded in real numbers.
+        terms: 0 where another step answers for the operator's rounding, None where no bound on that is known.
+    """
+
+    def __init__(self, operation: Operation, terms: int | None = 0) -> None:
+        self._whole = operation
+        self.terms = terms
+        self.affine, self.exact_on_boxes = operation.affine, operation.exact_on_boxes
+
+    def value(self, *x: torch.Tensor) -> torch.Tensor:
+        """Return the step's output."""
+        return self._whole.value(*x)
+
+    def interval(self, rounding: Rounding, *boxes: Interval) -> Interval:
+        """Return the step's bounds, the network's rounding apart."""
+        return self._whole.interval(replace(rounding, arithmetic=Arithmetic.REAL), *boxes)
+
+    def relax(self, *boxes: Interval) -> Relaxation:
+        """Return the step's linear bounds."""
+        return self._whole.relax(*boxes)
+
+    def undefined(self, *boxes: Interval) -> torch.Tensor | None:
+        """Say where the step may have no value."""
+        return self._whole.undefined(*boxes)
+
+    def wanted(self, box: Interval) -> torch.Tensor:
+        """Say which narrower bounds the step wants."""
+        return self._whole.wanted(box)
 
 
 def total(rows: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

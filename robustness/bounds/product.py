@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from xai.robustness.bounds.interval import Interval
-from xai.robustness.bounds.operation import Operation, Pulled, Relaxation, total
+from xai.robustness.bounds.operation import Operation, Pulled, Relaxation, per_sample, total
 from xai.robustness.bounds.rounding import Rounding
 
 
 class Bilinear(Operation):
-    """A product of two values."""
+    """A product of two values; a subclass's `terms` are the products that make an output."""
+
+    terms: int = 1
 
     @abstractmethod
     def multiply(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -26,6 +29,15 @@ class Bilinear(Operation):
     def value(self, *x: torch.Tensor) -> torch.Tensor:
         """Return the output."""
         return self.multiply(*x)
+
+    def interval(self, rounding: Rounding, *boxes: Interval) -> Interval:
+        """Return the product of the middles, and around it what the radii can make of it (Rump 1999)."""
+        x, y = boxes
+        radius, reach = x.width / 2, y.width / 2
+        centre = self.multiply(x.middle, y.middle)
+        room = self.multiply(x.middle.abs(), reach) + self.multiply(radius, y.middle.abs() + reach)
+        sizes = self.multiply(x.magnitude, y.magnitude)
+        return Interval(centre - room, centre + room).widened(rounding.forward(sizes, 4 * self.terms + 16))
 
     def relax(self, *boxes: Interval) -> Relaxation:
         """Return planes through two corners of each pair of boxes."""
@@ -62,8 +74,6 @@ class Planes(Relaxation):
 class Times(Bilinear):
     """Numbers times numbers; both values have the output's shape."""
 
-    terms = 1
-
     def multiply(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Return the product."""
         return x * y
@@ -76,7 +86,8 @@ class Times(Bilinear):
         """Return the extremes of the four products of ends."""
         x, y = boxes
         ends = torch.stack([a * b for a in (x.lower, x.upper) for b in (y.lower, y.upper)])
-        return Interval(ends.amin(0), ends.amax(0)).widened(rounding.forward(x.magnitude * y.magnitude, 1))
+        found = Interval(ends.amin(0), ends.amax(0))
+        return found.widened(rounding.forward(x.magnitude * y.magnitude, 1)).with_signs(found)
 
 
 class MatrixProduct(Bilinear):
@@ -97,18 +108,29 @@ class MatrixProduct(Bilinear):
         """Return rows times the other, transposed."""
         return rows @ y.mT, x.mT @ rows
 
-    def interval(self, rounding: Rounding, *boxes: Interval) -> Interval:
-        """Return the product of the middles, and around it what the radii can make of it."""
-        x, y = boxes
-        below, above = _ends(x.lower, x.upper, y)
-        sizes = x.magnitude @ y.magnitude
-        return Interval(below, above).widened(rounding.forward(sizes, 4 * (self.terms or 1)))
 
+class Contraction(Bilinear):
+    """Any product of two values that is linear in each, its gradients by automatic differentiation.
 
-def _ends(lower: torch.Tensor, upper: torch.Tensor, y: Interval) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return bounds of the product at middle and radius of both (Rump 1999)."""
-    middle, radius = (lower + upper) / 2, (upper - lower) / 2
-    other, reach = y.middle, y.width / 2
-    centre = middle @ other
-    room = middle.abs() @ reach + radius @ (other.abs() + reach)
-    return centre - room, centre + room
+    Args:
+        function: of both for a batch of one; with no negative weight.
+        terms: how many products make an output.
+    """
+
+    def __init__(self, function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], terms: int) -> None:
+        self._function = function
+        self.terms = terms
+
+    def multiply(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Return the product."""
+        return per_sample(self._function)(x, y)
+
+    def back(self, rows: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the gradients, sample by sample and row by row."""
+
+        def gradients(row: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            of_x, of_y = torch.func.vjp(self._function, a, b)[1](row)
+            return of_x, of_y
+
+        of_x, of_y = torch.vmap(torch.vmap(gradients), in_dims=(0, None, None))(rows, x, y)
+        return of_x, of_y

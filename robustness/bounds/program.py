@@ -13,7 +13,7 @@ from xai.errors import AnalysisError, NotApplicableError
 from xai.models.graph import Graph, attribute
 from xai.models.layout import operator
 from xai.robustness.bounds.analysis import Step
-from xai.robustness.bounds.relaxations.base import Builder, Call, Made, Rule, UnboundedError, Value, rules
+from xai.robustness.bounds.relaxations.base import Builder, Call, Made, Rule, Unbounded, UnboundedError, Value, rules
 from xai.robustness.bounds.rounding import Arithmetic
 
 _ASSERTIONS = (
@@ -112,9 +112,11 @@ class _Lowering:
             return int(_shape(arguments[0])[arguments[1]])
         if target is python_operator.getitem:
             return arguments[0][arguments[1]]
-        if not _depends((arguments, options)):
+        if not _holds((arguments, options), Value, Unbounded):
             assert callable(target)
             return target(*arguments, **options)
+        if _holds((arguments, options), Unbounded):
+            raise UnboundedError(f"{name} in layer {self.build.layer}: what it reads is not bounded")
         if name not in self._rules or not isinstance(target, torch._ops.OpOverload):
             raise UnboundedError(f"{name} in layer {self.build.layer}: there is no rule to bound this operator")
         return self._rules[name].lower(Call(name, target, _bound(target, arguments, options), self.build))
@@ -131,14 +133,13 @@ def _bound(target: torch._ops.OpOverload, arguments: tuple[Any, ...], options: d
     return {**defaults, **given, **options}
 
 
-def _depends(argument: Any) -> bool:
-    if isinstance(argument, dict):
-        return any(map(_depends, argument.values()))
-    if isinstance(argument, list | tuple):
-        return any(map(_depends, argument))
-    return isinstance(argument, Value)
+def _holds(argument: Any, *kinds: type) -> bool:
+    parts = argument.values() if isinstance(argument, dict) else argument
+    if isinstance(argument, dict | list | tuple):
+        return any(_holds(part, *kinds) for part in parts)
+    return isinstance(argument, kinds)
 
 
 def _shape(value: Made) -> tuple[int, ...]:
-    assert not isinstance(value, tuple)
+    assert isinstance(value, Value | torch.Tensor)
     return tuple(value.shape)

@@ -15,6 +15,7 @@ import torch
 
 HALF = {torch.float32: 2.0**-24, torch.float64: 2.0**-53}  # unit roundoff
 SMALLEST = {torch.float32: 2.0**-126, torch.float64: 2.0**-1022}  # what a product loses that is flushed to zero
+LARGEST = 2.0**120  # of numbers that float32 computes with: an operator may have some 2 ** 8 times them on its way
 STEPS = 4096  # more steps than any network has: their constants are added up
 
 
@@ -57,7 +58,13 @@ class Rounding:
         if self.arithmetic is Arithmetic.FLOAT:
             share += gamma(terms + 4, HALF[torch.float32])
             floor += terms * SMALLEST[torch.float32]
-        return magnitude * (share * (1 + 1e-6)) + floor
+        return magnitude * (share * (1 + 1e-6)) + floor + self.overflow(magnitude)
+
+    def overflow(self, magnitude: torch.Tensor) -> torch.Tensor:
+        """Return infinity for sizes (batch, ...) at which the network's own numbers may overflow, 0 for others."""
+        if self.arithmetic is Arithmetic.REAL:
+            return torch.zeros((), dtype=self.dtype, device=magnitude.device)
+        return torch.where(magnitude < LARGEST, 0.0, torch.inf).to(self.dtype)
 
     def backward(self, magnitude: torch.Tensor, network: torch.Tensor, terms: int) -> torch.Tensor:
         """Return what a step's outputs (batch, ...) can be off by, when coefficients go back through it in float64.

@@ -8,11 +8,13 @@ from typing import Any
 import torch
 
 from xai.robustness.bounds.affine import Scale, Sum
-from xai.robustness.bounds.elementwise import Curve, Elementwise
+from xai.robustness.bounds.elementwise import Elementwise
+from xai.robustness.bounds.functions import RECIPROCAL, SQUARE
 from xai.robustness.bounds.product import Times
 from xai.robustness.bounds.relaxations.base import About, Call, Made, Rule, Value
 
-RECIPROCAL = Curve(torch.reciprocal, lambda x: -1 / x.square(), terms=1, domain=0.0)
+MINUS = torch.tensor(-1.0)
+ROUNDINGS = 4  # of a number times a constant that torch rounds, inverts and multiplies by
 
 
 class SumRule(Rule):
@@ -23,19 +25,19 @@ class SumRule(Rule):
         operators=("add", "add_", "sub", "rsub", "neg"),
         interval="exact",
         linear="exact",
-        rounding="one rounding",
+        rounding="one rounding; two with a number that is not float32",
     )
 
     def lower(self, call: Call) -> Made:
         """Add one step for two values, or one that shifts by a constant."""
         if call.operator == "neg":
-            return call.build.add(Scale(torch.tensor(-1.0), terms=0), call.value("self"))
+            return call.build.add(Scale(MINUS, terms=0), call.value("self"))
         x, y, alpha = call["self"], call["other"], call["alpha"]
         first, second = (-1, 1) if call.operator == "rsub" else (1, -1 if call.operator == "sub" else 1)
         if alpha != 1:
             if call.operator == "rsub":
                 raise call.refused("alpha other than 1")
-            y = _scaled(call, y, float(alpha))
+            y = _scaled(call, y, float(alpha))  # its rounding covers that of a sum in one step
         if isinstance(x, Value) and isinstance(y, Value):
             shape = torch.broadcast_shapes(x.shape, y.shape)
             return call.build.add(Sum((first, second)), repeated(call, x, shape), repeated(call, y, shape))
@@ -52,7 +54,8 @@ class ProductRule(Rule):
         operators=("mul", "mul_", "div", "reciprocal"),
         interval="the four products of ends; a divisor must keep its sign above 0",
         linear="exact with a constant; McCormick's planes between two values, a divisor by its reciprocal",
-        rounding="one rounding; two for a quotient of two values",
+        rounding="four at most for constants, which torch may round or invert first; else one for a product, two for "
+        "a quotient",
     )
 
     def lower(self, call: Call) -> Made:
@@ -65,6 +68,8 @@ class ProductRule(Rule):
                 raise call.refused("a quotient that is cut to an integer")
             y = call.build.add(Elementwise(RECIPROCAL), y) if isinstance(y, Value) else 1 / _tensor(y).double()
         if isinstance(x, Value) and isinstance(y, Value):
+            if x.index == y.index:
+                return call.build.add(Elementwise(SQUARE), x)
             shape = torch.broadcast_shapes(x.shape, y.shape)
             first, second = (repeated(call, value, shape) for value in (x, y))
             return call.build.add(Times(), first, second)
@@ -86,12 +91,14 @@ def _tensor(constant: Any) -> torch.Tensor:
 
 def _scaled(call: Call, value: Any, factor: Any) -> Value | torch.Tensor:
     if not isinstance(value, Value):
-        product: torch.Tensor = _tensor(value) * factor
+        product: torch.Tensor = _tensor(value).double() * factor
         return product
     factor = _tensor(factor)
-    return call.build.add(Scale(factor), repeated(call, value, torch.broadcast_shapes(value.shape, factor.shape)))
+    return call.build.add(
+        Scale(factor, terms=ROUNDINGS), repeated(call, value, torch.broadcast_shapes(value.shape, factor.shape))
+    )
 
 
 def _shifted(call: Call, value: Value, sign: int, constant: torch.Tensor) -> Value:
     value = repeated(call, value, torch.broadcast_shapes(value.shape, constant.shape))
-    return call.build.add(Scale(torch.tensor(float(sign)), constant), value)
+    return call.build.add(Scale(torch.tensor(float(sign)), constant, terms=2), value)

@@ -29,7 +29,12 @@ class Value:
     shape: tuple[int, ...]
 
 
-Made = Value | torch.Tensor | tuple["Made", ...]
+@dataclass(frozen=True)
+class Unbounded:
+    """A value that the input changes and that no rule bounds, such as the place of a maximum; none may read it."""
+
+
+Made = Value | Unbounded | torch.Tensor | tuple["Made", ...]
 
 
 class UnboundedError(NotApplicableError):

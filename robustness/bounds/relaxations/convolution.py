@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.nn import functional as F
 
 from xai.robustness.bounds.affine import Convolution
-from xai.robustness.bounds.relaxations.base import About, Call, Made, Rule
+from xai.robustness.bounds.relaxations.base import About, Call, Made, Rule, Value
 
 
 class ConvolutionRule(Rule):
@@ -36,19 +38,28 @@ class ConvolutionRule(Rule):
         if len(x.shape) != weight.ndim:
             raise call.refused("an input without a batch")
         transposed = bool(call.arguments.get("transposed", "transpose" in call.operator))
-        padding = call["padding"]
+        padding, dilation = call["padding"], _each(call["dilation"], axes)
         if isinstance(padding, str):
-            raise call.refused(f"padding {padding!r}")
+            x, padding = _same(call, x, weight.shape[2:], dilation) if padding == "same" else (x, 0)
         options = (
             _each(call["stride"], axes),
             _each(padding, axes),
-            _each(call["dilation"], axes),
+            dilation,
             transposed,
             _each(call.arguments.get("output_padding", 0), axes),
             call["groups"],
         )
         bias: torch.Tensor | None = call["bias"]
         return call.build.add(Convolution(weight, bias, x.shape, options), x)
+
+
+def _same(call: Call, x: Value, kernel: Sequence[int], dilation: Sequence[int]) -> tuple[Value, list[int]]:
+    """Return the input and the padding that give an output of the input's size; what is odd goes to the right."""
+    needed = [step * (size - 1) for step, size in zip(dilation, kernel, strict=True)]
+    odd = [part for room in reversed(needed) for part in (0, room % 2)]
+    if any(odd):
+        x = call.build.arrange(lambda value: F.pad(value, odd), x, alone=True)
+    return x, [room // 2 for room in needed]
 
 
 def _each(number: Any, axes: int) -> list[int]:

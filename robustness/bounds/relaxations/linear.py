@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
 from xai.robustness.bounds.affine import Linear
@@ -48,10 +46,14 @@ class MatrixRule(Rule):
         if isinstance(x, Value) and isinstance(y, Value):
             return self._of_two(call, x, y)
         if isinstance(x, Value):
+            x = _spread(call, x, torch.broadcast_shapes(x.shape[:-2], y.shape[:-2]))
             if y.ndim == 1:
                 column = call.build.add(Linear(y[None], None), x)
                 return call.build.arrange(lambda value: value.squeeze(-1), column, alone=True)
             return call.build.add(Linear(y.mT, None), x)
+        if x.ndim == 1:
+            raise call.refused("a product with a vector")
+        y = _spread(call, y, torch.broadcast_shapes(x.shape[:-2], y.shape[:-2]))
         flipped = call.build.arrange(lambda value: value.mT, y, alone=True)
         product = call.build.add(Linear(x, None), flipped)
         return call.build.arrange(lambda value: value.mT, product, alone=True)
@@ -60,10 +62,11 @@ class MatrixRule(Rule):
         if min(len(x.shape), len(y.shape)) < 2:
             raise call.refused("a product with a vector")
         lead = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
-        first, second = (call.build.arrange(_repeated(lead, value), value, alone=True) for value in (x, y))
+        first, second = (_spread(call, value, lead) for value in (x, y))
         return call.build.add(MatrixProduct(x.shape[-1]), first, second)
 
 
-def _repeated(lead: torch.Size, value: Value) -> Callable[[torch.Tensor], torch.Tensor]:
+def _spread(call: Call, value: Value, lead: torch.Size) -> Value:
+    """Return a value with its axes but the last two repeated to those."""
     shape = (*lead, *value.shape[-2:])
-    return lambda tensor: tensor.expand(shape)
+    return value if value.shape == shape else call.build.arrange(lambda x: x.expand(shape), value, alone=True)

@@ -13,10 +13,10 @@ class RectifierRule(Rule):
 
     about = About(
         name="rectifier",
-        operators=("relu", "relu_", "leaky_relu", "prelu", "_prelu_kernel"),
+        operators=("relu", "relu_", "leaky_relu", "rrelu", "prelu", "_prelu_kernel"),
         interval="exact",
         linear="the chord above; below a line through 0, its slope free",
-        rounding="none for ReLU; one for a slope other than 0",
+        rounding="none for ReLU; two for a slope other than 0",
     )
 
     def lower(self, call: Call) -> Made:
@@ -26,8 +26,12 @@ class RectifierRule(Rule):
             slope = call.constant("weight")
             if call.operator == "prelu" and slope.numel() > 1:
                 slope = slope.reshape(1, -1, *(1,) * (len(x.shape) - 2))
+        elif call.operator == "rrelu":
+            if call["training"]:
+                raise call.refused("it draws random numbers")
+            slope = torch.tensor((float(call["lower"]) + float(call["upper"])) / 2, dtype=torch.float64)
         else:
-            slope = torch.tensor(float(call.arguments.get("negative_slope", 0.0)))
+            slope = torch.tensor(float(call.arguments.get("negative_slope", 0.0)), dtype=torch.float64)
         if bool((slope > 1).any()):
             raise call.refused("a slope above 1")
         return call.build.add(Rectifier(slope), x)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -22,6 +24,7 @@ _STRUCTURE = (
     "flatten",
     "flip",
     "index_select",
+    "masked_fill",
     "lift_fresh_copy",
     "movedim",
     "permute",
@@ -31,14 +34,19 @@ _STRUCTURE = (
     "reshape",
     "roll",
     "select",
+    "select_scatter",
     "slice",
+    "slice_scatter",
     "squeeze",
     "stack",
     "t",
     "transpose",
+    "tril",
+    "triu",
     "unflatten",
     "unsqueeze",
     "view",
+    "where",
     "_unsafe_view",
 )
 
@@ -58,17 +66,50 @@ class StructureRule(Rule):
         """Add one step; what becomes of the numbers is left to the operator itself."""
         if call.arguments.get("train"):
             raise call.refused("it draws random numbers")
-        name = next(name for name, argument in call.arguments.items() if _holds(argument))
-        parts = call[name] if isinstance(call[name], list | tuple) else [call[name]]
-        values = [part for part in parts if isinstance(part, Value)]
+        if _holds(call.arguments.get("condition")) or _holds(call.arguments.get("mask")):
+            raise call.refused("a choice that depends on the input")
+        values = [value for argument in call.arguments.values() for value in _values(argument)]
 
         def function(*x: torch.Tensor) -> torch.Tensor:
             taken = iter(x)
-            filled = [next(taken) if isinstance(part, Value) else part.to(x[0].dtype) for part in parts]
-            found: torch.Tensor = call.run({name: filled if isinstance(call[name], list | tuple) else filled[0]})
+            found: torch.Tensor = call.run(
+                {name: _filled(argument, taken, x[0].dtype) for name, argument in call.arguments.items()}
+            )
             return found
 
         return call.build.arrange(function, *values, alone=True)
+
+
+class CopyRule(Rule):
+    """Copies in float32."""
+
+    about = About(name="copy", operators=("to", "_to_copy"), interval="exact", linear="exact", rounding="none")
+
+    def lower(self, call: Call) -> Made:
+        """Add nothing; refuse another type of numbers."""
+        if call.arguments.get("dtype") not in (None, torch.float32):
+            raise call.refused(f"numbers in {call['dtype']}")
+        return call.value("self")
+
+
+class ConstantRule(Rule):
+    """Constants that only take their shape from a value."""
+
+    about = About(
+        name="constant",
+        operators=(
+            *(f"new_{what}" for what in ("zeros", "ones", "full", "empty")),
+            *(f"{what}_like" for what in ("zeros", "ones", "full")),
+        ),
+        interval="exact",
+        linear="exact",
+        rounding="none",
+    )
+
+    def lower(self, call: Call) -> Made:
+        """Return the constant."""
+        constant: torch.Tensor = call.run({"self": torch.zeros(call.value("self").shape)})
+        return constant
 
 
 class PartsRule(Rule):
@@ -128,5 +169,54 @@ class IndexRule(Rule):
         return call.build.arrange(lambda value: call.run({"self": value}), call.value("self"), alone=True)
 
 
+class WindowsRule(Rule):
+    """Windows of an axis; windows as columns; and columns put back, added where they overlap."""
+
+    about = About(
+        name="windows",
+        operators=("unfold", "im2col", "col2im"),
+        interval="exact",
+        linear="exact",
+        rounding="none; for sums as many as windows overlap",
+    )
+
+    def lower(self, call: Call) -> Made:
+        """Add one step."""
+        if call.operator == "unfold":
+            return call.build.arrange(_unfolded(call), call.value("self"), alone=True)
+        places = math.prod(call["kernel_size"])
+        options: dict[str, Any] = {"alone": True} if call.operator == "im2col" else {"terms": places}
+        return call.build.arrange(lambda value: call.run({"self": value}), call.value("self"), **options)
+
+
+def _unfolded(call: Call) -> Callable[[torch.Tensor], torch.Tensor]:
+    shape = call.value("self").shape
+    axis = call["dimension"] % len(shape)
+    starts = torch.arange(0, shape[axis] - call["size"] + 1, call["step"])
+    places = starts[:, None] + torch.arange(call["size"])
+
+    def function(x: torch.Tensor) -> torch.Tensor:
+        taken = x.index_select(axis, places.flatten())
+        return taken.reshape(*shape[:axis], *places.shape, *shape[axis + 1 :]).movedim(axis + 1, -1)
+
+    return function
+
+
 def _holds(argument: Any) -> bool:
-    return isinstance(argument, Value) or (isinstance(argument, list | tuple) and any(map(_holds, argument)))
+    return bool(_values(argument))
+
+
+def _values(argument: Any) -> list[Value]:
+    """Return the values of the network in an argument, in order."""
+    if isinstance(argument, list | tuple):
+        return [value for part in argument for value in _values(part)]
+    return [argument] if isinstance(argument, Value) else []
+
+
+def _filled(argument: Any, taken: Iterator[torch.Tensor], dtype: torch.dtype) -> Any:
+    """Return an argument with tensors in place of values, and constants of the same type as they are."""
+    if isinstance(argument, list | tuple):
+        return [_filled(part, taken, dtype) for part in argument]
+    if isinstance(argument, torch.Tensor) and argument.is_floating_point():
+        return argument.to(dtype)
+    return next(taken) if isinstance(argument, Value) else argument
