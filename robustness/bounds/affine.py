@@ -10,7 +10,7 @@ import torch
 
 from xai.robustness.bounds.interval import Interval
 from xai.robustness.bounds.operation import Operation, Pulled, Relaxation, per_sample, total
-from xai.robustness.bounds.rounding import Rounding
+from xai.robustness.bounds.rounding import Arithmetic, Rounding
 
 
 class Affine(Operation):
@@ -62,8 +62,8 @@ class Weighted(Affine):
         self._kept: dict[tuple[torch.dtype, bool], torch.Tensor] = {}
 
     @abstractmethod
-    def times(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """Return the matrix times x (batch, ...)."""
+    def times(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        """Return the matrix times x (batch, ...), plus a bias."""
 
     @abstractmethod
     def transposed(self, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -71,31 +71,32 @@ class Weighted(Affine):
 
     def value(self, *x: torch.Tensor) -> torch.Tensor:
         """Return the output."""
-        product = self.times(x[0], self._weight(x[0].dtype))
-        return product if self.bias is None else product + self.bias.to(product.dtype)
+        bias = None if self.bias is None else self.bias.to(x[0].dtype)
+        return self.times(x[0], self._weight(x[0].dtype), bias)
 
     def interval(self, rounding: Rounding, *boxes: Interval) -> Interval:
-        """Return centre and radius through the matrix and its sizes; rounding rides along with the radius."""
+        """Return centre and radius through the matrix and its sizes; rounding rides along with the radius.
+
+        Rounding is taken to be larger than it is for a sum of `terms`: enough for the last sum of centre and radius,
+        and for the radius' own rounding.
+        """
         (box,) = boxes
-        middle = box.middle
-        radius = torch.maximum(box.upper - middle, middle - box.lower)
-        unit = torch.ones((), dtype=middle.dtype, device=middle.device)
-        share = rounding.forward(unit, self.terms)
-        radius = radius * (1 + share * 2) + middle.abs() * share
+        share = rounding.share(self.terms + 8)
+        middle = (box.lower + box.upper).mul_(0.5)
+        radius = (box.upper - box.lower).mul_(0.5 * (1 + 4 * share)).add_(middle.abs(), alpha=share * (1 + 4 * share))
+        room = None if self.bias is None else self.bias.to(middle.dtype).abs() * (share * (1 + 4 * share))
         centre = self.value(middle)
-        reach = self.times(radius, self._weight(middle.dtype, sizes=True))
-        if self.bias is not None:
-            reach = reach + self.bias.to(reach.dtype).abs() * share
-        reach = reach * (1 + share * 2) + rounding.forward(unit * 0, self.terms)
-        return Interval(centre - reach, centre + reach).widened(
-            rounding.forward(centre.abs() + reach, 1) + rounding.overflow(reach / share)
-        )
+        reach = self.times(radius, self._weight(middle.dtype, sizes=True), room).add_(rounding.floor(self.terms))
+        found = Interval(centre - reach, centre + reach)
+        if rounding.arithmetic is Arithmetic.REAL:
+            return found
+        return found.widened(rounding.overflow(reach / share))
 
     def magnitude(self, *boxes: Interval) -> torch.Tensor:
         """Return the sizes of the matrix times the sizes of the input, plus the constant's."""
         x = boxes[0].magnitude
-        product = self.times(x, self._weight(x.dtype, sizes=True))
-        return product if self.bias is None else product + self.bias.to(x.dtype).abs()
+        bias = None if self.bias is None else self.bias.to(x.dtype).abs()
+        return self.times(x, self._weight(x.dtype, sizes=True), bias)
 
     def pull(self, rows: torch.Tensor) -> Pulled:
         """Return rows times the matrix."""
@@ -119,9 +120,10 @@ class Linear(Weighted):
         super().__init__(weight, bias)
         self.terms = weight.shape[-1] + 1
 
-    def times(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    def times(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         """Return x times the transposed matrix."""
-        return x @ weight.mT
+        product = x @ weight.mT
+        return product if bias is None else product.add_(bias)
 
     def transposed(self, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Return rows times the matrix."""
@@ -182,9 +184,10 @@ class Convolution(Weighted):
         inputs = weight.shape[0] // groups if transposed else weight.shape[1]
         self.terms = inputs * weight[0, 0].numel() + 1
 
-    def times(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    def times(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         """Return the convolution."""
-        flat = torch.ops.aten.convolution(x.flatten(0, 1), weight, None, *self._options)
+        channels = None if bias is None else bias.flatten()
+        flat = torch.ops.aten.convolution(x.flatten(0, 1), weight, channels, *self._options)
         return flat.unflatten(0, x.shape[:2])  # type: ignore[no-any-return]  # torch.ops is untyped
 
     def transposed(self, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -248,11 +251,25 @@ class Scale(Affine):
         return scaled if self.offset is None else scaled + self.offset.to(x[0].dtype)
 
     def interval(self, rounding: Rounding, *boxes: Interval) -> Interval:
-        """Return the ends, exchanged where the factor is negative."""
-        one, other = self.value(boxes[0].lower), self.value(boxes[0].upper)
-        found = Interval(torch.minimum(one, other), torch.maximum(one, other))
-        wide = found.widened(rounding.forward(self.magnitude(*boxes), self.terms))
-        return wide if self.offset is not None else wide.with_signs(found)
+        """Return the ends, exchanged where the factor is negative, each with the rounding of its own size."""
+        (box,) = boxes
+        factor = self.factor.to(box.lower.dtype)
+        negative = bool((factor < 0).any())
+        low = torch.where(factor < 0, box.upper, box.lower) if negative else box.lower
+        high = torch.where(factor < 0, box.lower, box.upper) if negative else box.upper
+        exact = Interval(low * factor, high * factor)
+        found = Interval(self._end(exact.lower, rounding, -1), self._end(exact.upper, rounding, 1))
+        if rounding.arithmetic is Arithmetic.FLOAT:
+            found = found.widened(rounding.overflow(self.magnitude(box)))
+        return found if self.offset is not None else found.with_signs(exact)
+
+    def _end(self, scaled: torch.Tensor, rounding: Rounding, side: int) -> torch.Tensor:
+        """Return an end of the output, moved outwards."""
+        share, floor = rounding.share(self.terms), rounding.floor(self.terms)
+        if self.offset is None or self._made_of is None:
+            return scaled + scaled.abs().mul_(side * share).add_(side * floor)
+        offset, sizes = self.offset.to(scaled.dtype), self._made_of.to(scaled.dtype).abs()
+        return (scaled + (offset + side * (share * sizes + floor))).add_(scaled.abs(), alpha=side * share)
 
     def cropped(self, part: Callable[[torch.Tensor], torch.Tensor]) -> Scale:
         """Return the step for a part of the numbers."""
@@ -292,7 +309,13 @@ class Sum(Affine):
         pairs = list(zip(boxes, self._signs, strict=True))
         lower = self.value(*(box.lower if sign > 0 else box.upper for box, sign in pairs))
         upper = self.value(*(box.upper if sign > 0 else box.lower for box, sign in pairs))
-        return Interval(lower, upper).widened(rounding.forward(self.magnitude(*boxes), self.terms))
+        share, floor = rounding.share(self.terms), rounding.floor(self.terms)
+        found = Interval(
+            lower.sub_(lower.abs().mul_(share).add_(floor)), upper.add_(upper.abs().mul_(share).add_(floor))
+        )
+        if rounding.arithmetic is Arithmetic.REAL:
+            return found
+        return found.widened(rounding.overflow(self.magnitude(*boxes)))
 
     def magnitude(self, *boxes: Interval) -> torch.Tensor:
         """Return the sum of sizes."""

@@ -172,7 +172,7 @@ class Analysis:
     def _forward(self, index: int) -> Interval:
         step = self.steps[index]
         if step.operation is None:
-            return self.inputs.box.to(self.rounding.dtype)
+            return self.inputs.box.to(self.rounding.dtype).laid_out()
         boxes = [self.boxes[source] for source in step.inputs]
         found = step.operation.interval(self.rounding, *boxes).known()
         return self._without_lost(index, found, step.operation.undefined(*boxes))

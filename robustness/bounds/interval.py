@@ -49,6 +49,8 @@ class Interval:
 
     def known(self) -> Interval:
         """Return it with nothing known where a bound is NaN, or so large that it overflowed towards the other."""
+        if bool((self.lower.sum() + self.upper.sum()).isfinite()):
+            return self
         return Interval(
             self.lower.nan_to_num(-torch.inf, -torch.inf, -torch.inf),
             self.upper.nan_to_num(torch.inf, torch.inf, torch.inf),
@@ -58,6 +60,16 @@ class Interval:
         """Return it with nothing known of some samples (batch,)."""
         where = where.reshape(-1, *(1,) * (self.lower.ndim - 1))
         return Interval(self.lower.masked_fill(where, -torch.inf), self.upper.masked_fill(where, torch.inf))
+
+    def laid_out(self) -> Interval:
+        """Return it with channels last, if it is a map: convolutions in float32 run faster so."""
+        if self.lower.ndim != 5 or self.lower.dtype != torch.float32:
+            return self
+        lower, upper = (
+            end.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, end.shape[:2])
+            for end in (self.lower, self.upper)
+        )
+        return Interval(lower, upper)
 
     def to(self, dtype: torch.dtype) -> Interval:
         """Return it in another dtype, rounded outwards."""

@@ -53,16 +53,22 @@ class Rounding:
         """
         if not terms:
             return torch.zeros((), dtype=self.dtype, device=magnitude.device)
-        share = gamma(terms + 4, HALF[self.dtype])
-        floor = terms * SMALLEST[self.dtype]
+        return magnitude * self.share(terms) + self.floor(terms) + self.overflow(magnitude)
+
+    def share(self, terms: int) -> float:
+        """Return the largest relative error of so many roundings, the network's and the interval's own."""
+        found = gamma(terms + 4, HALF[self.dtype])
         if self.arithmetic is Arithmetic.FLOAT:
-            share += gamma(terms + 4, HALF[torch.float32])
-            floor += terms * SMALLEST[torch.float32]
-        return magnitude * (share * (1 + 1e-6)) + floor + self.overflow(magnitude)
+            found += gamma(terms + 4, HALF[torch.float32])
+        return found * (1 + 1e-6)
+
+    def floor(self, terms: int) -> float:
+        """Return the largest error of so many products that are too small for a relative one."""
+        return terms * SMALLEST[torch.float32 if self.arithmetic is Arithmetic.FLOAT else self.dtype] * 2
 
     def overflow(self, magnitude: torch.Tensor) -> torch.Tensor:
         """Return infinity for sizes (batch, ...) at which the network's own numbers may overflow, 0 for others."""
-        if self.arithmetic is Arithmetic.REAL:
+        if self.arithmetic is Arithmetic.REAL or bool(magnitude.amax() < LARGEST):
             return torch.zeros((), dtype=self.dtype, device=magnitude.device)
         return torch.where(magnitude < LARGEST, 0.0, torch.inf).to(self.dtype)
 

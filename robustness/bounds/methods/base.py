@@ -17,6 +17,7 @@ class Bounder(ABC):
     about: ClassVar[Method]
     dtype: ClassVar[torch.dtype] = torch.float64
     boxes_only: ClassVar[bool] = False  # whether nothing goes back to the input
+    single: ClassVar[bool] = False  # whether large networks are bounded in float32, its rounding covered
     inner: ClassVar[int] = 0  # how often each number of an inner layer goes back to the input
 
     @abstractmethod

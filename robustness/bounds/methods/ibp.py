@@ -25,6 +25,7 @@ class Ibp(Bounder):
     )
 
     boxes_only = True
+    single = True
 
     def prepare(self, analysis: Analysis, last: int) -> None:
         """Carry boxes forwards."""
