@@ -63,7 +63,7 @@ class Outcome:
             more = f"; and {len(self.skipped) - LISTED} more" if len(self.skipped) > LISTED else ""
             notes.append(f"{len(self.skipped)} of {len(data)} images could not be read and are left out: {shown}{more}")
         notes += self._treatments()
-        counts = Counter((row["labelled"], row["finite"]) for row in self.rows())
+        counts = Counter((row.get("labelled", True), row["finite"]) for row in self.rows())
         if without := counts[False, True] + counts[False, False]:
             notes.append(
                 f"{without} of {self.images} images have no label: the model's own answer is taken for the right one, "
