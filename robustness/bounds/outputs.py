@@ -149,7 +149,8 @@ class Bounding:
         whole = self.certified(self.inputs(x, norm, high), answers)
         low, high = torch.where(whole, high, low), torch.where(whole, math.inf, high)
         for _ in range(halvings):
-            middle = torch.where(whole, low, (low + high) / 2)
+            far = (low > 0) & (high > 2 * low)  # orders of magnitude are halved first
+            middle = torch.where(whole, low, torch.where(far, (low * high).sqrt(), (low + high) / 2))
             proved = self.certified(self.inputs(x, norm, middle), answers) | whole
             low, high = torch.where(proved, middle, low), torch.where(proved, high, middle)
         return low, high
