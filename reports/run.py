@@ -53,6 +53,35 @@ class Found:
         return self._array("gradient")
 
     @property
+    def lower(self) -> np.ndarray:
+        """Lower bounds float64: (images, outputs) for one size of the change, (sizes, images, outputs) for several.
+
+        Of a single image (sizes, outputs). Raises AnalysisError as map.
+        """
+        return self._parts("lower")
+
+    @property
+    def upper(self) -> np.ndarray:
+        """Upper bounds, of the shape of `lower`; raises AnalysisError as map."""
+        return self._parts("upper")
+
+    @property
+    def winners(self) -> list[Any]:
+        """The answers that can win: a list of names for each image, such lists by size of the change if several.
+
+        Raises AnalysisError as map, UsageError where nothing wins.
+        """
+        able = self._parts("winners")
+        names = [row["name"] for row in get_rows(self.run.store, self.record.artefacts["answers"])]
+
+        def named(part: np.ndarray) -> list[Any]:
+            if part.ndim > 1:
+                return [named(one) for one in part]
+            return [names[index] for index in np.flatnonzero(part)]
+
+        return named(able)
+
+    @property
     def values(self) -> dict[str, Value]:
         """What was measured, by name."""
         return self.record.values
@@ -78,6 +107,16 @@ class Found:
     def _array(self, name: str) -> np.ndarray:
         self._kept(name)
         return self.run.array(self.record, name)
+
+    def _parts(self, name: str) -> np.ndarray:
+        """Return an array that is kept whole, or in parts of some images each."""
+        if name in self.record.artefacts or self.record.status != "ok":
+            return self._array(name)
+        held = sorted(key for key in self.record.artefacts if key.startswith(f"{name}/"))
+        self._kept(held[0] if held else name)
+        parts = [self.run.array(self.record, key) for key in held]
+        several = sum(name.startswith("epsilon ") for name in self.record.parameters) > 1
+        return np.concatenate(parts, axis=int(several))
 
     def _kept(self, name: str) -> None:
         record = self.record

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 from xai.version import __version__
 
 if TYPE_CHECKING:
-    from xai.api import attack, explain, export, inspect, load
+    from xai.api import attack, bounds, explain, export, inspect, load
     from xai.errors import XaiError
 
-_HOMES = dict.fromkeys(("load", "attack", "explain", "export", "inspect"), "xai.api") | {"XaiError": "xai.errors"}
+_VERBS = ("load", "attack", "bounds", "explain", "export", "inspect")
+_HOMES = dict.fromkeys(_VERBS, "xai.api") | {"XaiError": "xai.errors"}
 
-__all__ = ["XaiError", "__version__", "attack", "explain", "export", "inspect", "load"]
+__all__ = ["XaiError", "__version__", "attack", "bounds", "explain", "export", "inspect", "load"]
 
 
 def __getattr__(name: str) -> Any:

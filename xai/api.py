@@ -11,9 +11,11 @@ import numpy as np
 
 from xai.data.dataset import open_data
 from xai.data.samples import left_out, read_samples
+from xai.engine.asked import certify, plan_certifying
 from xai.engine.attack import attack as run_attack
 from xai.engine.changes import EXAMPLES
 from xai.engine.choice import Parameters
+from xai.engine.examined import EXAMPLES as SHOWN
 from xai.engine.explain import explain as run_explain
 from xai.engine.inspect import inspect as run_inspect
 from xai.engine.plan import plan_explain
@@ -233,6 +235,109 @@ def attack(
     )
     runtime = Runtime(device=model.device, seed=seed, progress=progress or silent)
     return run_attack(model, images, planned, runtime=runtime, jobs=jobs, examples=examples, command=call)
+
+
+def bounds(
+    model: Model,
+    data: Any,
+    *,
+    eps: str | float | Iterable[str | float] | None = None,
+    norm: str | None = None,
+    method: str | None = None,
+    arithmetic: str | None = None,
+    layer: str | None = None,
+    limit: int | None = None,
+    labels: str | Path | None = None,
+    largest: bool = False,
+    attack_plan: str | None = None,
+    parameters: Parameters | None = None,
+    sigma: float | None = None,
+    draws: int | None = None,
+    n0: int | None = None,
+    alpha: float | None = None,
+    examples: int = SHOWN,
+    jobs: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Run:
+    """Bound what a model's outputs, or a layer's, can become around every image of a data set, and try the bounds.
+
+    Args:
+        model: from `load`; it needs a graph.
+        data: as for `attack`: a path, a pair of inputs (n, ...) and labels, a list of pictures, or one picture.
+        eps: sizes of the change in input units, numbers or "8/255"; default 1, 2, 4 and 8/255 of the range for linf.
+        norm: "linf", "l2" or "l1"; default linf, and for "smoothing" l2.
+        method: name (see `xai methods`); default the one that is marked there. "smoothing" is another kind: statistics
+            of the smoothed classifier, in l2, no bounds.
+        arithmetic: "real" for the network in real numbers (default), "float" for the float32 network as torch's CPU
+            kernels run it.
+        layer: whose output is bounded; default the model's.
+        limit: take only so many images.
+        labels: file with a label each, for arrays that do not bring them.
+        largest: whether each image's largest certified change is looked for, by bisection.
+        attack_plan: a named plan, names of attacks separated by commas, or "none"; default the default attack.
+        parameters: of the attacks, by name: {"pgd": {"steps": 100}}.
+        sigma: for smoothing: standard deviation of the noise, in input units.
+        draws: for smoothing: how many estimate; default 1000.
+        n0: for smoothing: how many others select; default 100.
+        alpha: for smoothing: the probability that what is said of an image is wrong; default .001.
+        examples: how many images, the first ones, are looked at closer: how tight are the bounds?
+        jobs: shards at once; default one a core. The answer does not depend on it.
+        seed: of everything random.
+        progress: called with (stage, done, total).
+
+    Returns:
+        The run: run["bounds"].lower and .upper are (n, outputs) for one eps, (eps, n, outputs) for several,
+        run["bounds"].winners names the answers that can win, run["bounds"].values has certified accuracy and accuracy
+        under attack at each eps with their intervals; run.save(folder) writes report and evidence.
+
+    Raises:
+        xai.errors.UsageError: a name or value does not exist or fit.
+        xai.errors.RefusedFileError: no image could be read.
+    """
+    _check_model(model)
+    _check_least(1, jobs=jobs, limit=limit)
+    _check_least(0, examples=examples, seed=seed)
+    sizes = _sizes(eps)
+    planned = plan_certifying(
+        model,
+        sizes,
+        norm=norm,
+        method=method,
+        arithmetic=arithmetic,
+        layer=layer,
+        attack=attack_plan,
+        parameters=parameters,
+        largest=largest,
+        sigma=sigma,
+        draws=draws,
+        n0=n0,
+        alpha=alpha,
+    )
+    images = open_data(data, model, labels=labels).limited(limit)
+    call = _call(
+        "bounds",
+        model,
+        data,
+        eps=sizes,
+        norm=norm,
+        method=method,
+        arithmetic=arithmetic,
+        layer=layer,
+        limit=limit,
+        labels=labels,
+        largest=largest or None,
+        attack_plan=attack_plan,
+        parameters=parameters,
+        sigma=sigma,
+        draws=draws,
+        n0=n0,
+        alpha=alpha,
+        examples=None if examples == SHOWN else examples,
+        seed=seed or None,
+    )
+    runtime = Runtime(device=model.device, seed=seed, progress=progress or silent)
+    return certify(images, planned, runtime=runtime, jobs=jobs, examples=examples, command=call)
 
 
 def export(model: Model, path: str | Path, *, overwrite: bool = False) -> float:

@@ -66,6 +66,19 @@ _HEADS = {
         alone_first=True,
         noun="example",
     ),
+    "bounds": Head(
+        title="what can its outputs become?",
+        kicker="bounds report",
+        before="What can the outputs of",
+        after=" become?",
+        caution="What a bound proves holds for every input of its region, and for no other. Where it decides nothing, "
+        "nothing is known: a bound that is too wide says nothing of the network. Statistics of a smoothed classifier "
+        "are no proof.",
+        alone="What is known of all images",
+        about_alone="Shares are of all images that could be read, with intervals for how few they are.",
+        alone_first=True,
+        noun="image",
+    ),
     "inspect": Head(
         title="a look inside",
         kicker="inspection report",

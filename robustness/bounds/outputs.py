@@ -22,6 +22,7 @@ from xai.robustness.norms import Norm
 
 LARGE = 5 * 10**8  # multiply-adds: beyond, intervals are carried in float32
 OUTWARD = 1 + 2.0**-50
+ROWS = 64  # outputs that are bounded at once: each takes a row as long as all of them
 
 
 @dataclass(frozen=True)
@@ -81,27 +82,34 @@ class Bounding:
         ends = Interval(lower.double()[:, None], upper.double()[:, None])
         return Inputs(ends, ends.middle)
 
+    def analysis(self, inputs: Inputs) -> Analysis:
+        """Return an analysis of regions that knows nothing yet: what is asked of it in turn shares the boxes."""
+        return Analysis(self.program.steps, inputs, Rounding(self.arithmetic, self.bounder.dtype))
+
     @torch.no_grad()
-    def outputs(self, inputs: Inputs) -> Interval:
+    def outputs(self, inputs: Inputs | Analysis) -> Interval:
         """Return bounds (n, ...) float64 of every number that is bounded, in the shape of its value."""
         analysis = self._prepared(inputs, self.program.output)
         box = analysis.boxes[self.program.output].to(torch.float64)
-        shape = box.lower.shape[1:]
-        rows = torch.eye(shape.numel(), dtype=torch.float64, device=self.model.device)
-        rows = rows.reshape(-1, 1, *shape).expand(-1, len(inputs), *shape)
-        lower = self.bounder.lowest(analysis, self.program.output, rows).T.reshape(box.lower.shape)
-        upper = -self.bounder.lowest(analysis, self.program.output, -rows).T.reshape(box.lower.shape)
-        found = Interval(lower, upper).within(box)
+        shape, batch = box.lower.shape[1:], len(box.lower)
+        lower, upper = [], []
+        for part in torch.arange(shape.numel(), device=self.model.device).split(ROWS):
+            rows = torch.zeros(len(part), shape.numel(), dtype=torch.float64, device=self.model.device)
+            rows = rows.scatter_(1, part[:, None], 1.0).reshape(-1, 1, *shape).expand(-1, batch, *shape)
+            lower.append(self.bounder.lowest(analysis, self.program.output, rows))
+            upper.append(-self.bounder.lowest(analysis, self.program.output, -rows))
+        ends = (torch.cat(parts).T.reshape(box.lower.shape) for parts in (lower, upper))
+        found = Interval(*ends).within(box)
         return Interval(found.lower[:, 0], found.upper[:, 0])
 
     @torch.no_grad()
-    def leads(self, inputs: Inputs, answers: torch.Tensor) -> torch.Tensor:
+    def leads(self, inputs: Inputs | Analysis, answers: torch.Tensor) -> torch.Tensor:
         """Return a lower bound (n, classes) float64 of how far each input's answer scores above every class.
 
         Where all are above 0, apart from the answer's own, which is 0, every input of the region has that answer.
 
         Args:
-            inputs: the regions.
+            inputs: the regions, or an analysis of them.
             answers: (n,) index into the model's answers.
         """
         if self.layer or self.model.card.output == "values":
@@ -112,35 +120,44 @@ class Bounding:
         if torch.Size(shape).numel() == 1:
             return self._signed(analysis, answers)
         identity = torch.eye(count, dtype=torch.float64, device=self.model.device)
-        rows = (identity[answers][None] - identity[:, None]).reshape(count, len(inputs), *shape)
+        rows = (identity[answers][None] - identity[:, None]).reshape(count, len(answers), *shape)
         found = self.bounder.lowest(analysis, self._scores, rows).T
         return found.scatter(1, answers[:, None], 0.0)
 
-    def certified(self, inputs: Inputs, answers: torch.Tensor) -> torch.Tensor:
+    def certified(self, inputs: Inputs | Analysis, answers: torch.Tensor) -> torch.Tensor:
         """Say for each region (n,) whether it is proved that all of its inputs have the answer (n,)."""
         leads = self.leads(inputs, answers)
         own = torch.nn.functional.one_hot(answers, leads.shape[1]).bool()
         return ((leads > 0) | own).all(1)
 
     def largest(
-        self, x: torch.Tensor, answers: torch.Tensor, norm: Norm, most: float, halvings: int = 12
+        self,
+        x: torch.Tensor,
+        answers: torch.Tensor,
+        norm: Norm,
+        most: float | torch.Tensor,
+        halvings: int = 12,
+        least: float | torch.Tensor = 0.0,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return for each input the largest size of change that was proved harmless, and the smallest that was not.
 
-        Found by bisection between 0 and `most`; both (n,) float64, inf where `most` itself is proved harmless.
+        Found by bisection between `least`, which is known to be harmless, and `most`; one for all or (n,) float64 each.
+        Both that are returned are (n,) float64, the second inf where `most` itself is proved harmless.
         """
-        whole = self.certified(self.inputs(x, norm, most), answers)
-        top = torch.full((len(x),), most, dtype=torch.float64, device=x.device)
-        low, high = top * whole, top.masked_fill(whole, math.inf)
+        ends = (torch.as_tensor(end, dtype=torch.float64, device=x.device).expand(len(x)) for end in (least, most))
+        low, high = ends
+        whole = self.certified(self.inputs(x, norm, high), answers)
+        low, high = torch.where(whole, high, low), torch.where(whole, math.inf, high)
         for _ in range(halvings):
-            middle = torch.where(whole, low, (low + high) / 2)
+            far = (low > 0) & (high > 2 * low)  # orders of magnitude are halved first
+            middle = torch.where(whole, low, torch.where(far, (low * high).sqrt(), (low + high) / 2))
             proved = self.certified(self.inputs(x, norm, middle), answers) | whole
             low, high = torch.where(proved, middle, low), torch.where(proved, high, middle)
         return low, high
 
-    def _prepared(self, inputs: Inputs, last: int) -> Analysis:
-        check_fits(self.program, self.bounder, len(inputs), last, self.work)
-        analysis = Analysis(self.program.steps, inputs, Rounding(self.arithmetic, self.bounder.dtype))
+    def _prepared(self, inputs: Inputs | Analysis, last: int) -> Analysis:
+        analysis = inputs if isinstance(inputs, Analysis) else self.analysis(inputs)
+        check_fits(self.program, self.bounder, len(analysis.inputs), last, self.work)
         self.bounder.prepare(analysis, last)
         return analysis
 

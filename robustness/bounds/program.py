@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator as python_operator
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,20 @@ class Program:
     steps: tuple[Step, ...]
     output: int
     nodes: dict[str, int]
+
+    @torch.no_grad()
+    def value(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what is bounded (n, ...) float64 for inputs (n, ...): the steps themselves, computed in float64."""
+        made: dict[int, torch.Tensor] = {}
+        left = Counter(source for step in self.steps[: self.output + 1] for source in step.inputs)
+        for index, step in enumerate(self.steps[: self.output + 1]):
+            operation = step.operation
+            made[index] = x.double()[:, None] if operation is None else operation.value(*(made[i] for i in step.inputs))
+            left.subtract(step.inputs)
+            for source in step.inputs:
+                if not left[source]:
+                    made.pop(source, None)
+        return made[self.output][:, 0]
 
     def needs(self, arithmetic: Arithmetic) -> None:
         """Raise NotApplicableError if a step's rounding is not known and is asked for."""

@@ -17,6 +17,7 @@ from xai.models.model import Model
 from xai.registry import Need
 from xai.reports.figures import strongest
 from xai.robustness.attacks.base import attacks
+from xai.robustness.bounds.methods.base import bounders
 from xai.robustness.corruptions.base import corruptions
 
 MEAN = torch.tensor((0.4, 0.5, 0.6)).view(3, 1, 1)
@@ -169,25 +170,31 @@ def test_every_method_and_measure_is_said_to_run_or_why_not(small: Model) -> Non
     def told(model: Model) -> dict[str, str]:
         return {one.method: one.reason for one in inspect(model).record.model.analyses}
 
-    everything = {*explainers.all(), *measures.all(), *attacks.all(), *corruptions.all()}
-    assert told(small) == dict.fromkeys(everything, "")
+    families = (explainers, measures, attacks, corruptions, bounders)
+    everything = {"smoothing", *(name for family in families for name in family.all())}
+    whole = told(small)
+    assert set(whole) == everything
+    assert {name for name, reason in whole.items() if reason} <= set(bounders.all()), "some operators have no rule"
     flat = told(load(Mlp(), shape=(3, 12, 10)))
     assert set(flat) == everything
     assert [name for name, reason in flat.items() if "rows and columns" in reason] == ["gradcam"]
     box = told(load(Branching(), shape=(3, 12, 10)))
     assert {name for name, reason in box.items() if "black box" in reason} == {
         name
-        for family in (explainers, measures, attacks)
+        for family in (explainers, measures, attacks, bounders)
         for name, cls in family.all().items()
         if cls.about.needs & {Need.GRADIENTS, Need.GRAPH}
     }
     rows = told(load(nn.Linear(7, 2), shape=(7,), range=(0, 1)))
     assert all("inputs of shape (7,)" in rows[name] for family in (explainers, measures) for name in family.all())
+    assert {rows[name] for name in bounders.all()} == {""}
     assert {name for name in attacks.all() if rows[name]} == {"apgd-dlr", "apgd-t"}
     assert "needs at least 4 classes; the model has 2" in rows["apgd-t"]
     assert "it happens to pictures" in rows["fog"]
     values = told(load(nn.Linear(7, 2), shape=(7,), output="values"))
     assert all("there is no wrong answer" in values[name] for name in attacks.all())
+    assert {values[name] for name in bounders.all()} == {""}
+    assert "no most frequent answer" in values["smoothing"]
 
 
 def test_inputs_that_are_no_pictures_are_looked_into_as_well() -> None:

@@ -17,8 +17,8 @@ from tests.reports.test_page import HOSTILE, Checker
 from xai.errors import UsageError
 from xai.models.model import Model
 from xai.reports.figures import foremost, scale
+from xai.reports.html.axes import LEFT, WIDTH, ticks
 from xai.reports.html.page import number, render, share
-from xai.reports.html.sections.robustness import LEFT, WIDTH, ticks
 from xai.reports.records import Finding
 from xai.reports.run import Run
 

@@ -18,7 +18,9 @@ from xai.cli.options import (
     RecordInstead,
     Seed,
     TrustModel,
+    listed,
     rerun,
+    tell_run,
 )
 from xai.cli.terminal import progress, say
 from xai.errors import StoppedError, UsageError
@@ -141,15 +143,15 @@ def attack(
         raise UsageError("--severities was given without --corruptions; name some, or default")
     planned = plan_attack(
         loaded,
-        _listed(attacks),
+        listed(attacks),
         plan=plan,
         norm=norm,
-        epsilons=_listed(eps),
+        epsilons=listed(eps),
         target=target,
         parameters=settings,
-        corrupted_by=_listed(corruptions),
+        corrupted_by=listed(corruptions),
         severities=SEVERITIES if severities is None else _degrees(severities),
-        alarms=_listed(alarms),
+        alarms=listed(alarms),
         surrogate=other,
     )
     if fail_under is not None and not planned.epsilons:
@@ -176,7 +178,7 @@ def attack(
         if not folder.with_name(f"{folder.name}.partial").exists():
             raise
         raise StoppedError(f"interrupted: what is done is kept; go on with --resume -o {folder}") from None
-    _tell(run)
+    tell_run(run)
     typer.echo(run.record.model_dump_json(indent=1) if as_json else str(folder / REPORT))
     return _code(run, fail_under, list(planned.epsilons)[-1:])
 
@@ -186,38 +188,6 @@ def _degrees(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise UsageError(f"severities {text!r}: expected numbers from 1 to 5, separated by commas") from None
-
-
-def _listed(text: str | None) -> list[str] | None:
-    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _tell(run: Run) -> None:
-    """Say what was assumed, what was found, and what was not."""
-    for line in run.record.model.assumed:
-        say(f"assumed: {line}")
-    for line in run.record.notes:
-        say(f"note: {line}")
-    for finding in run.findings:
-        where = finding.title if finding.input is None else f"{finding.title} on {finding.input}"
-        if finding.status != "ok":
-            say(f"{finding.status}: {where}: {finding.reason}")
-        for note in finding.notes:
-            say(f"note: {where}: {note}")
-        for entry in finding.trust:
-            if entry.status == "failed" or entry.speaks == "against":
-                said = entry.sentence or f"failed: {entry.reason}"
-                say(f"{'alarm' if entry.speaks == 'against' else 'note'}: {entry.title}: {said}")
-    _tell_figures(run)
-
-
-def _tell_figures(run: Run) -> None:
-    for name, value in run.findings[0].values.items():
-        if "accuracy" in name and value.interval and isinstance(value.value, float):
-            low, high = (f"{100 * bound:.1f}" for bound in value.interval)
-            say(f"{name}: {100 * value.value:.2f} % of {value.n} ({low} to {high})")
-        elif "median" in name and isinstance(value.value, float):
-            say(f"{name}: {value.value:.4g} ({value.unit})")
 
 
 def _code(run: Run, fail_under: float | None, largest: list[str]) -> int:

@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from xai.errors import unknown
+from xai.registry import Method
 
 
 def methods(
     name: Annotated[str | None, typer.Argument(help="One of them, with its parameters and limits.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the declarations as JSON.")] = False,
 ) -> None:
-    """List methods, the measures that judge their maps, attacks, their alarms and corruptions; or what one declares."""
+    """List methods, measures that judge their maps, attacks, alarms, corruptions and bounds; or what one declares."""
     from xai.explainers.base import explainers
     from xai.measures.base import measures
     from xai.robustness.alarms.base import alarms
     from xai.robustness.attacks.base import attacks
+    from xai.robustness.bounds.methods.base import bounders
     from xai.robustness.corruptions.base import corruptions
+    from xai.robustness.smoothing.certify import ABOUT
 
-    declared = [_declared(cls, cls.family) for cls in explainers.all().values()]
-    declared += [_declared(cls, "measure") for cls in measures.all().values()]
-    declared += [_declared(cls, "attack") for cls in attacks.all().values()]
-    declared += [_declared(cls, "alarm") for cls in alarms.all().values()]
-    declared += [_declared(cls, "corruption") for cls in corruptions.all().values()]
+    declared = [_modelled(cls, cls.family) for cls in explainers.all().values()]
+    declared += [_modelled(cls, "measure") for cls in measures.all().values()]
+    declared += [_modelled(cls, "attack") for cls in attacks.all().values()]
+    declared += [_modelled(cls, "alarm") for cls in alarms.all().values()]
+    declared += [_modelled(cls, "corruption") for cls in corruptions.all().values()]
+    declared += [_declared(cls.about, "bound", {}) for cls in bounders.all().values()]
+    declared += [_declared(ABOUT, "bound", {})]
     if name:
         declared = [entry for entry in declared if entry["name"] == name] or _refuse(name, declared)
     if as_json:
@@ -38,13 +44,16 @@ def methods(
 
 
 def _refuse(name: str, declared: list[dict[str, Any]]) -> NoReturn:
-    raise unknown("method, measure, attack, alarm or corruption", name, [entry["name"] for entry in declared])
+    raise unknown("method, measure, attack, alarm, corruption or bound", name, [entry["name"] for entry in declared])
 
 
-def _declared(cls: Any, family: str) -> dict[str, Any]:
+def _modelled(cls: Any, family: str) -> dict[str, Any]:
+    """Return the declaration of a method whose fields are its parameters."""
+    return _declared(cls.about, family, cls.model_json_schema().get("properties", {}))
+
+
+def _declared(about: Method, family: str, parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return one declaration as plain data."""
-    about = cls.about
-    parameters = cls.model_json_schema().get("properties", {})
     return {
         "family": family,
         "name": about.name,

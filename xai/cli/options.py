@@ -5,11 +5,15 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from xai.cli.terminal import say
 from xai.text import storable
+
+if TYPE_CHECKING:
+    from xai.reports.run import Run
 
 ModelName = Annotated[
     str, typer.Argument(help="A file, a folder holding one, torchvision:NAME, timm:NAME or sample:NAME.")
@@ -33,7 +37,12 @@ RecordInstead = Annotated[bool, typer.Option("--json", help="Print the record in
 
 
 def rerun(
-    verb: str, given: Mapping[str, Any], names: Sequence[str], sources: Sequence[str], renamed: Mapping[str, str] = {}
+    verb: str,
+    given: Mapping[str, Any],
+    names: Sequence[str],
+    sources: Sequence[str],
+    renamed: Mapping[str, str] = {},
+    flags: Sequence[str] = (),
 ) -> str:
     """Return the command that makes a run again, without where it was written to and what does not change it.
 
@@ -43,14 +52,49 @@ def rerun(
         names: of the parameters that are written where they were given, in order.
         sources: the arguments that stand before the options.
         renamed: what an option is called where that is not its parameter's name.
+        flags: parameters that are options without a value.
     """
     words = []
     for name in names:
         if given[name] is not None:
             words += [f"--{renamed.get(name, name).replace('_', '-')}", str(given[name])]
+    words += [f"--{name}" for name in flags if given[name]]
     words += ["--trust-model"] if given["trust_model"] else []
     words += ["--device", given["device"], "--seed", str(given["seed"])]
     for line in given.get("parameters") or []:
         words += ["--set", line]
     ordered = [*words, "--", *sources] if any(name.startswith("-") for name in sources) else [*sources, *words]
     return storable(shlex.join(["xai", verb, *ordered]))
+
+
+def listed(text: str | None) -> list[str] | None:
+    """Return what an option lists, separated by commas."""
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def tell_run(run: Run) -> None:
+    """Say what was assumed, what was found, and what was not."""
+    for line in run.record.model.assumed:
+        say(f"assumed: {line}")
+    for line in run.record.notes:
+        say(f"note: {line}")
+    for finding in run.findings:
+        where = finding.title if finding.input is None else f"{finding.title} on {finding.input}"
+        if finding.status != "ok":
+            say(f"{finding.status}: {where}: {finding.reason}")
+        for note in finding.notes:
+            say(f"note: {where}: {note}")
+        for entry in finding.trust:
+            if entry.status == "failed" or entry.speaks == "against":
+                said = entry.sentence or f"failed: {entry.reason}"
+                say(f"{'alarm' if entry.speaks == 'against' else 'note'}: {entry.title}: {said}")
+    _tell_figures(run)
+
+
+def _tell_figures(run: Run) -> None:
+    for name, value in run.findings[0].values.items():
+        if "accuracy" in name and value.interval and isinstance(value.value, float):
+            low, high = (f"{100 * bound:.1f}" for bound in value.interval)
+            say(f"{name}: {100 * value.value:.2f} % of {value.n} ({low} to {high})")
+        elif "median" in name and isinstance(value.value, float):
+            say(f"{name}: {value.value:.4g} ({value.unit})")

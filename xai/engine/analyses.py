@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from xai.engine.enclosure import hindrances as of_bounding
 from xai.engine.plan import hindrance as of_explaining
+from xai.engine.smoothed import smoothing_hindrance as of_smoothing
 from xai.engine.threat import hindrance as of_attacking
 from xai.errors import NotApplicableError
 from xai.explainers.base import explainers
@@ -13,7 +15,9 @@ from xai.models.model import Model
 from xai.registry import Method
 from xai.reports.records import AnalysisRecord
 from xai.robustness.attacks.base import attacks
+from xai.robustness.bounds.methods.base import bounders
 from xai.robustness.corruptions.base import Corruption, corruptions
+from xai.robustness.smoothing.certify import ABOUT as SMOOTHING
 
 
 def analyses(model: Model) -> tuple[AnalysisRecord, ...]:
@@ -32,6 +36,9 @@ def _known(model: Model) -> Iterator[tuple[str, Method, str]]:
         yield measures.noun, judging.about, of_explaining(judging(), model)
     for attacking in attacks.all().values():
         yield attacks.noun, attacking.about, of_attacking(attacking(), model, min(attacking.norms), targeted=False)
+    for about, reason in of_bounding(model):
+        yield bounders.noun, about, reason
+    yield bounders.noun, SMOOTHING, of_smoothing(model)
     for damaging in corruptions.all().values():
         yield corruptions.noun, damaging.about, _of_damaging(damaging(), model)
 

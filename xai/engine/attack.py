@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +19,7 @@ from xai.engine.changes import EXAMPLES, Study
 from xai.engine.confirm import Witness, confirm, witness
 from xai.engine.facts import model_record, versions
 from xai.engine.outcome import Outcome, findings
-from xai.engine.shards import Kept, work_off
+from xai.engine.sweep import Sweep, repeatable, shard_size
 from xai.engine.threat import AttackPlan
 from xai.models.model import Model
 from xai.reports.artefacts import MemoryStore, Store, put
@@ -36,18 +30,11 @@ from xai.robustness.search import Case, search
 from xai.robustness.victim import Victim
 from xai.runtime import Runtime
 
-SHARD_BYTES = 32 * 2**20  # of a shard's inputs: several copies of them live at once
-LARGEST_SHARD, LARGEST_BATCH = 128, 128
+LARGEST_BATCH = 128
 DRAWS = (
     "the model draws random numbers: what stands at one look may fall at the next, so the figures are not reproducible "
     "to the image; shards were attacked one after the other, each from its own seed"
 )
-SMALL = 2**20  # bytes of activations an input: with less, a second thread costs more than it brings
-
-
-def shard_size(model: Model) -> int:
-    """Return how many inputs a shard holds: what is in memory at once, whatever the size of the data."""
-    return max(8, min(LARGEST_SHARD, SHARD_BYTES // (4 * int(np.prod(model.input.shape)))))
 
 
 @dataclass(frozen=True)
@@ -247,40 +234,20 @@ def attack(
     runtime = runtime or Runtime(device=model.device)
     store = store if store is not None else MemoryStore()
     created, begun = datetime.now(UTC), time.perf_counter()
-    shards = data.shards(shard_size(model))
-    alone = len(shards) >= cores() or model.bytes_per_input < SMALL
-    threads = runtime.threads or (1 if alone else cores())
-    runtime = replace(runtime, threads=threads)  # it follows from the data: the same whatever the number of jobs
-    kept = Kept(folder, _digest(model, data, plan, runtime))
+    sweep = Sweep(model, data, runtime, shard_size(model))
+    runtime, shards = sweep.runtime, sweep.shards
+    kept = sweep.kept(folder, plan.described())
     assault = Assault(model, plan, runtime, store, witness(model))
-    bar = _Bar(runtime, assault.stages * len(data))
-    jobs = 1 if model.draws else jobs or max(1, cores() // threads)  # drawn numbers are the whole process's
-
-    def work(number: int, check: Callable[[], None]) -> dict[str, Any]:
-        part = data.read_many(shards[number])
-
-        def tell(count: int) -> None:
-            check()
-            bar.add(count)
-
-        bar.add(assault.stages * len(part.skipped))
-        with _repeatable(model, runtime, "shard", str(number)):
-            answer = assault.shard(number, part.samples, tell)
-        skipped = [{"id": one.id, "source": one.source, "reason": one.reason} for one in part.skipped]
-        treated = Counter(treatment for sample in part.samples for treatment in dict.fromkeys(sample.treatments))
-        return {**answer, "skipped": skipped, "treated": dict(treated), "digests": part.digests.hex()}
-
     try:
         with torch.random.fork_rng(devices=[]):
-            for _ in work_off(range(len(shards)), work, kept, jobs=jobs, threads=threads):
-                bar.add(0)
+            sweep.run(assault.shard, kept, jobs=jobs, stage="attacking", stages=assault.stages)
     finally:
         assault.witness.rest()
     outcome = Outcome(kept, len(shards), plan)
     if not outcome.images:
         check_any_read(data, [Skipped(index, **one) for index, one in enumerate(outcome.skipped)])
     study = Study(model, data, shards, plan.norm, outcome.adversarial, runtime, store)
-    with _repeatable(model, runtime, "changes"):
+    with repeatable(model, runtime, "changes"):
         inputs, changes = study.of(outcome.rows(), examples)
     whole, *others = findings(outcome, model, assault.witness, store)
     trust = Belief(model, data, plan, outcome, runtime).trust()
@@ -299,31 +266,3 @@ def attack(
         ),
         store,
     )
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _repeatable(model: Model, runtime: Runtime, *names: str) -> AbstractContextManager[object]:
-    """Let what a model draws follow from the run's seed and the names; what draws nothing needs no such thing."""
-    return runtime.seeded(*names) if model.draws else nullcontext()
-
-
-class _Bar:
-    """Progress that several threads tell of."""
-
-    def __init__(self, runtime: Runtime, total: int) -> None:
-        self._runtime, self._total, self._done, self._lock = runtime, total, 0, threading.Lock()
-
-    def add(self, count: int) -> None:
-        with self._lock:
-            self._done += count
-            self._runtime.progress("attacking", min(self._done, self._total), self._total)
-
-
-def _digest(model: Model, data: DataSet, plan: AttackPlan, runtime: Runtime) -> str:
-    """Return sha256 of what determines a run's answers."""
-    parts = [model.fingerprint, model.card.model_dump(mode="json"), data.listing, plan.described(), runtime.settings()]
-    return hashlib.sha256(json.dumps([*parts, versions()], sort_keys=True, default=str).encode()).hexdigest()

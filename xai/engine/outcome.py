@@ -23,17 +23,16 @@ LISTED, TREATMENTS = 5, 10
 ANY = "any other class"
 
 
-class Outcome:
+class Gathered:
     """The answers of all shards.
 
     Args:
         kept: holds them.
         shards: how many there are.
-        plan: the threat model.
     """
 
-    def __init__(self, kept: Kept, shards: int, plan: AttackPlan) -> None:
-        self._kept, self._shards, self.plan = kept, shards, plan
+    def __init__(self, kept: Kept, shards: int) -> None:
+        self._kept, self._shards = kept, shards
         self.skipped: list[dict[str, str]] = []
         self.treated: Counter[str] = Counter()
         self.tallies: list[dict[str, Any]] = []
@@ -43,17 +42,22 @@ class Outcome:
             answer = kept[number]
             self.skipped += answer["skipped"]
             self.treated.update(answer["treated"])
-            self.tallies += answer["tallies"]
+            self.tallies += answer.get("tallies", [])
             self.images += len(answer["rows"])
             digests.append(bytes.fromhex(answer["digests"]))
-            if answer["adversarial"]:
+            if answer.get("adversarial"):
                 self.adversarial[f"adversarial/{number:06}"] = Artefact.model_validate(answer["adversarial"])
         self.digest = digest_of(digests)
 
+    def answers(self) -> Iterator[dict[str, Any]]:
+        """Yield what each shard answered, in the data's order."""
+        for number in range(self._shards):
+            yield self._kept[number]
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield a row an image, in the data's order."""
-        for number in range(self._shards):
-            yield from self._kept[number]["rows"]
+        for answer in self.answers():
+            yield from answer["rows"]
 
     def notes(self, data: DataSet) -> tuple[str, ...]:
         """Return what a reader must know of the data."""
@@ -63,7 +67,7 @@ class Outcome:
             more = f"; and {len(self.skipped) - LISTED} more" if len(self.skipped) > LISTED else ""
             notes.append(f"{len(self.skipped)} of {len(data)} images could not be read and are left out: {shown}{more}")
         notes += self._treatments()
-        counts = Counter((row["labelled"], row["finite"]) for row in self.rows())
+        counts = Counter((row.get("labelled", True), row.get("finite", True)) for row in self.rows())
         if without := counts[False, True] + counts[False, False]:
             notes.append(
                 f"{without} of {self.images} images have no label: the model's own answer is taken for the right one, "
@@ -79,6 +83,20 @@ class Outcome:
         told = [f"{count} of {self.images} images: {treatment}" for treatment, count in ranked[:TREATMENTS]]
         more = [f"images were treated in {len(ranked) - TREATMENTS} other ways"] if ranked[TREATMENTS:] else []
         return told + more
+
+
+class Outcome(Gathered):
+    """The answers of all shards to an attack.
+
+    Args:
+        kept: holds them.
+        shards: how many there are.
+        plan: the threat model.
+    """
+
+    def __init__(self, kept: Kept, shards: int, plan: AttackPlan) -> None:
+        super().__init__(kept, shards)
+        self.plan = plan
 
 
 def findings(outcome: Outcome, model: Model, other: Witness, store: Store) -> tuple[Finding, ...]:

@@ -20,7 +20,7 @@ import torch
 from xai.errors import UsageError
 
 FOLDER = "shards"
-_PLAN = "plan.json"
+_PLAN, _PART = "plan.json", ".part"
 Answer = dict[str, Any]
 
 
@@ -64,6 +64,18 @@ class Kept:
             return self._memory[shard]
         answer: Answer = json.loads(self._file(shard).read_text())
         return answer
+
+    def begun(self, part: str) -> str | None:
+        """Return what was kept of a part of a shard that is not done yet, or None."""
+        if self._folder is None:
+            return None
+        file = self._folder / f"{part}{_PART}"
+        return file.read_text() if file.exists() else None
+
+    def begin(self, part: str, text: str) -> None:
+        """Keep how far a part of a shard has come, all or nothing; in memory there is nothing to outlive."""
+        if self._folder is not None:
+            _write(self._folder / f"{part}{_PART}", text)
 
     def _file(self, shard: int) -> Path:
         assert self._folder is not None

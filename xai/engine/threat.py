@@ -116,8 +116,7 @@ def plan_attack(
         alarms: names, "all" or "none"; default those that declare themselves default.
         surrogate: another model for the same task.
     """
-    if norm not in tuple(Norm):
-        raise unknown("norm", norm, [known.value for known in Norm])
+    given = read_norm(norm)
     if plan is not None and names is not None:
         raise UsageError("attacks and a plan were named; name one of them")
     chosen = _planned(plan) if plan is not None else _chosen(names)
@@ -126,7 +125,6 @@ def plan_attack(
     damaging = _damaging(corrupted_by)
     check_names("attack or corruption", others, [*chosen, *damaging], [*attacks.all(), *corruptions.all()])
     _check_mapping(parameters or {})
-    given = Norm(norm)
     preset = {cls.about.name: cls.planned.get((plan or "", given), {}) for cls in chosen}
     attacking = [made(cls, {**preset[cls.about.name], **others.get(cls.about.name, {})}) for cls in chosen]
     worse = _severe(damaging, severities, others, model)
@@ -136,7 +134,8 @@ def plan_attack(
         if epsilons is not None or target is not None:
             raise UsageError("a size of the change or a target was given, and no attack was named that could use it")
         return AttackPlan((), (), given, {}, None, minima=False, name="", corruptions=worse)
-    sizes = _sizes(model, given, epsilons, minimal=all(attack.minimal for attack in attacking))
+    minimal = epsilons is None and all(attack.minimal for attack in attacking)
+    sizes = {} if minimal else read_sizes(model, given, epsilons)
     wanted = None if target is None else find_target(target, model.answers).index
     fit, skipped = [], []
     for attack in attacking:
@@ -222,11 +221,20 @@ def _other(model: Model) -> str:
     return f"; without gradients there is: {', '.join(free)}"
 
 
-def _sizes(model: Model, norm: Norm, epsilons: Iterable[str | float] | None, *, minimal: bool) -> dict[str, float]:
-    """Return epsilons by name, ascending."""
+def read_norm(name: str) -> Norm:
+    """Return the norm of that name; raise UsageError if there is none."""
+    if name not in tuple(Norm):
+        raise unknown("norm", name, [known.value for known in Norm])
+    return Norm(name)
+
+
+def read_sizes(model: Model, norm: Norm, epsilons: Iterable[str | float] | None) -> dict[str, float]:
+    """Return sizes of a change by name, ascending; default 1, 2, 4 and 8/255 of the range for linf.
+
+    Raises:
+        UsageError: one is no size, or allows every input, or there is no default.
+    """
     if epsilons is None:
-        if minimal:
-            return {}
         if norm is not Norm.LINF or model.input.range is None:
             raise UsageError(f"no size of the change was given: name one in the norm {norm}, such as --eps 0.5")
         low, high = model.input.range

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from xai.reports.evidence import Evidence
+from xai.reports.html.axes import Axes
 from xai.reports.html.sections.base import Figure, Pictures, Section
 from xai.reports.records import Finding
 from xai.reports.words import number, share
 
-WIDTH, HEIGHT, LEFT, BOTTOM = 420, 220, 52, 42  # of the drawing, in its own units
-POINTS = 200  # of the curve at most
 GIVEN = "given"  # labels that are not the model's own answers
 ALONE = "the model only"  # it was confirmed in no other program
 ROUNDED = {
@@ -84,7 +82,7 @@ class Robustness(Section):
         names = [name.removeprefix(ROBUST) for name in values if name.startswith(ROBUST)]
         sizes, shares = (run.array(finding, name) for name in ("epsilons", "robust accuracy"))
         asked = [float(finding.parameters[f"epsilon {name}"] or 0) for name in names]
-        axes = _Axes(max(_widest(sizes, shares), 1.05 * max(asked, default=0.0)))
+        axes = Axes(max(_widest(sizes, shares), 1.05 * max(asked, default=0.0)))
         return {
             "total": values["accuracy"].n,
             "attacked": values["claimed"].n,
@@ -103,14 +101,7 @@ class Robustness(Section):
             "confidence": "95 %",
             "sizes": [_size(name, finding, axes) for name in names],
             "points": axes.steps(sizes, shares),
-            "width": WIDTH,
-            "height": HEIGHT,
-            "left": LEFT,
-            "right": WIDTH - 8,
-            "top": 8,
-            "bottom": HEIGHT - BOTTOM,
-            "down": [{"at": axes.down(tick), "text": f"{100 * tick:.0f} %"} for tick in (0, 0.25, 0.5, 0.75, 1)],
-            "across": [{"at": axes.across(tick), "text": f"{tick:.3g}"} for tick in ticks(axes.widest)],
+            **axes.frame(),
         }
 
 
@@ -120,7 +111,7 @@ def _toward(finding: Finding) -> str:
     return "" if wanted == ANY else wanted
 
 
-def _size(name: str, finding: Finding, axes: _Axes) -> dict[str, Any]:
+def _size(name: str, finding: Finding, axes: Axes) -> dict[str, Any]:
     """Place the bar of one size of the change."""
     robust = finding.values[ROBUST + name]
     low, high = robust.interval or (0.0, 1.0)
@@ -134,34 +125,6 @@ def _size(name: str, finding: Finding, axes: _Axes) -> dict[str, Any]:
         "high": axes.down(high),
         "middle": axes.down(middle if isinstance(middle, float) else 0.0),
     }
-
-
-class _Axes:
-    def __init__(self, widest: float) -> None:
-        self.widest = widest
-
-    def across(self, size: float) -> float:
-        return round(LEFT + min(size / self.widest, 1.0) * (WIDTH - 8 - LEFT), 1)
-
-    def down(self, share: float) -> float:
-        return round(8 + (1 - share) * (HEIGHT - BOTTOM - 8), 1)
-
-    def steps(self, sizes: np.ndarray, shares: np.ndarray) -> str:
-        """Return a step curve's points; of a long one as many as can be seen."""
-        chosen = np.unique(np.linspace(0, len(sizes) - 1, POINTS).round().astype(int))
-        points, before = [], float(shares[0])
-        for size, left in zip(sizes[chosen], shares[chosen], strict=True):
-            at = self.across(float(size))
-            points += [f"{at},{self.down(before)}", f"{at},{self.down(float(left))}"]
-            before = float(left)
-        return " ".join([*points, f"{WIDTH - 8},{self.down(before)}"])
-
-
-def ticks(widest: float) -> list[float]:
-    """Return round numbers from 0 to at most the widest, four to seven of them."""
-    power = 10.0 ** math.floor(math.log10(widest))
-    step = next(part * power for part in (2, 1, 0.5, 0.25) if widest / (part * power) >= 3)
-    return [step * count for count in range(int(widest / step + 1e-9) + 1)]
 
 
 def _widest(sizes: np.ndarray, shares: np.ndarray) -> float:

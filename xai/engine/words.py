@@ -1,0 +1,23 @@
+"""What bounds mean, in words that claim no more."""
+
+from __future__ import annotations
+
+from xai.engine.enclosure import BoundsPlan
+from xai.robustness.bounds.rounding import Arithmetic
+
+NUMBERS = {
+    Arithmetic.REAL: "It is about real arithmetic, the network computed without rounding: the float32 network that "
+    "runs may differ by rounding, which --arithmetic float covers.",
+    Arithmetic.FLOAT: "It covers the float32 network as torch's CPU kernels run it, in whatever order they sum.",
+}
+
+
+def about_numbers(plan: BoundsPlan) -> str:
+    """Return what is bounded."""
+    return f"layer {plan.layer}" if plan.layer else "the outputs"
+
+
+def limits(plan: BoundsPlan) -> str:
+    """Return what bounds do not mean."""
+    region = "It is about every input of the region, and about no other; where it decides nothing, nothing is known."
+    return f"{plan.bounder.about.limits} {region} {NUMBERS[plan.arithmetic]}"
