@@ -152,9 +152,10 @@ class Weighing(Weighted):
         self._shape = tuple(shape)
         self.terms = terms
 
-    def times(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    def times(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         """Return the product."""
-        return per_sample(lambda value: self._function(value, weight))(x)
+        product = per_sample(lambda value: self._function(value, weight))(x)
+        return product if bias is None else product + bias
 
     def transposed(self, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Return the function's gradient for each row."""

@@ -77,7 +77,7 @@ class Analysis:
                 for way in backwards:
                     self._refine(index, entering[index], way)
             for old in spent.get(index, ()):
-                del self.boxes[old]
+                self.boxes.pop(old, None)
         return self.boxes[last]
 
     def lowest(

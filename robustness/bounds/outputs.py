@@ -84,13 +84,17 @@ class Bounding:
 
     def analysis(self, inputs: Inputs) -> Analysis:
         """Return an analysis of regions that knows nothing yet: what is asked of it in turn shares the boxes."""
-        return Analysis(self.program.steps, inputs, Rounding(self.arithmetic, self.bounder.dtype))
+        single = self.bounder.single and self.program.work > LARGE
+        dtype = torch.float32 if single else self.bounder.dtype
+        return Analysis(self.program.steps, inputs, Rounding(self.arithmetic, dtype))
 
     @torch.no_grad()
     def outputs(self, inputs: Inputs | Analysis) -> Interval:
         """Return bounds (n, ...) float64 of every number that is bounded, in the shape of its value."""
         analysis = self._prepared(inputs, self.program.output)
         box = analysis.boxes[self.program.output].to(torch.float64)
+        if self.bounder.boxes_only:
+            return Interval(box.lower[:, 0], box.upper[:, 0])
         shape, batch = box.lower.shape[1:], len(box.lower)
         lower, upper = [], []
         for part in torch.arange(shape.numel(), device=self.model.device).split(ROWS):

@@ -55,6 +55,12 @@ class Program:
                     made.pop(source, None)
         return made[self.output][:, 0]
 
+    @property
+    def work(self) -> int:
+        """Multiply-adds of one input."""
+        counted = (step for step in self.steps if step.operation is not None)
+        return sum(torch.Size(step.shape).numel() * (step.operation.terms or 1) for step in counted if step.operation)
+
     def needs(self, arithmetic: Arithmetic) -> None:
         """Raise NotApplicableError if a step's rounding is not known and is asked for."""
         if arithmetic is Arithmetic.REAL:

@@ -9,6 +9,7 @@ from torch import nn
 import xai
 from xai.errors import NotApplicableError
 from xai.models.model import Model
+from xai.robustness.bounds import outputs
 from xai.robustness.bounds.methods.base import bounders
 from xai.robustness.bounds.outputs import Bounding
 from xai.robustness.bounds.rounding import Arithmetic
@@ -130,3 +131,24 @@ def test_the_region_ends_at_the_range_of_values() -> None:
     torch.testing.assert_close(lower, torch.tensor([0, 0.2, 0.7], dtype=torch.float64), rtol=0, atol=1e-12)
     torch.testing.assert_close(upper, torch.tensor([0.3, 0.8, 1], dtype=torch.float64), rtol=0, atol=1e-12)
     assert float(lower[1]) <= 0.2 - 2**-60
+
+
+@pytest.mark.parametrize("arithmetic", Arithmetic)
+def test_intervals_in_float32_hold_those_in_float64(arithmetic: Arithmetic, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(2)
+    norm = nn.BatchNorm2d(6)
+    norm.weight.data.uniform_(-1, 1)
+    net = nn.Sequential(
+        nn.Conv2d(1, 6, 2), norm, nn.ReLU(), nn.Conv2d(6, 4, 2), nn.ReLU(), nn.Flatten(), nn.Linear(4, 3)
+    )
+    subject = Bounding(ranged(net, 0.0, 1.0), bounders.get("ibp")(), arithmetic)
+    inputs = subject.inputs(torch.rand(20, 1, 3, 3), Norm.LINF, 0.1)
+    double = subject.outputs(inputs)
+    monkeypatch.setattr(outputs, "LARGE", 0)
+    single = subject.outputs(inputs)
+    assert single.lower.dtype == torch.float64
+    if arithmetic is Arithmetic.REAL:
+        assert bool((single.lower < double.lower).all())
+        assert bool((single.upper > double.upper).all())
+    torch.testing.assert_close(single.lower, double.lower, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(single.upper, double.upper, rtol=1e-3, atol=1e-4)
