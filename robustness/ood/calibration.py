@@ -56,7 +56,7 @@ class Threshold:
 
     def inside(self, scores: torch.Tensor) -> torch.Tensor:
         """Say which scores (n,) are in-distribution."""
-        return scores <= self.value
+        return scores.double() <= self.value
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,9 @@ def p_values(held: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
     One more than the held-back scores that are as high or higher, over m + 1: for an image like those held back it is
     at most any level with at most that probability. No random number breaks ties, so that an image has one answer.
     """
-    rising = held.sort().values
-    return (1 + len(rising) - torch.searchsorted(rising, scores.to(rising), right=False)).double() / (len(rising) + 1)
+    rising = held.double().sort().values
+    as_high = len(rising) - torch.searchsorted(rising, scores.to(rising), right=False)
+    return (1 + as_high).double() / (len(rising) + 1)
 
 
 def at_keep_rate(held: torch.Tensor, keep: float = KEEP, confidence: float = CONFIDENCE) -> Threshold:

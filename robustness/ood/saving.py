@@ -105,9 +105,10 @@ def _read(place: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         raise RefusedFileError(f"detectors {place}: expected {FACTS} of format {FORMAT}; fit anew with this version")
     if facts.pop("seal", None) != _seal(facts):
         raise TamperedError(f"detectors {place} were changed after they were fitted: {FACTS} is not as it was written")
-    if len(content) < facts["bytes"]:
-        raise RefusedFileError(f"detectors {place}: {TENSORS} is cut short, {len(content)} of {facts['bytes']} bytes")
-    if hashlib.sha256(content).hexdigest() != facts["sha256"]:
+    size = facts.get("bytes")
+    if not isinstance(size, int) or len(content) < size:
+        raise RefusedFileError(f"detectors {place}: {TENSORS} is cut short, {len(content)} of {size} bytes")
+    if hashlib.sha256(content).hexdigest() != facts.get("sha256"):
         raise TamperedError(
             f"detectors {place} were changed after they were fitted: {TENSORS} is not as it was written"
         )

@@ -10,7 +10,8 @@ import torch
 
 from xai.robustness.ood.detectors.base import Seen, State, Statistic
 
-_MIX = -7046029254386353131  # odd, of the golden ratio: neighbouring keys end far apart
+_STEP = 0x9E3779B97F4A7C15  # of SplitMix64, as are the rounds
+_ROUNDS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,25 @@ class Reservoir(Statistic):
 
 
 def drawn(keys: torch.Tensor, seed: int) -> torch.Tensor:
-    """Return a number for each key, (n,) int64, which looks random and follows from key and seed."""
-    mixed = (keys ^ (seed * _MIX & 2**62)) * _MIX
-    mixed = (mixed ^ (mixed >> 29)) * _MIX
-    return mixed ^ (mixed >> 32)
+    """Return a number for each key, (n,) int64, which looks random and follows from key and seed.
+
+    Steele, Lea and Flood 2014, Fast splittable pseudorandom number generators (SplitMix64).
+    """
+    mixed = keys + _signed((seed + 1) * _STEP)
+    for shift, factor in _ROUNDS:
+        mixed = (mixed ^ _shifted(mixed, shift)) * _signed(factor)
+    return mixed ^ _shifted(mixed, 31)
+
+
+def _shifted(numbers: torch.Tensor, places: int) -> torch.Tensor:
+    """Shift 64 bits to the right and fill up with zeros."""
+    ones: int = (1 << 64 - places) - 1
+    return (numbers >> places) & ones
+
+
+def _signed(number: int) -> int:
+    """Return the int64 of the same 64 lowest bits."""
+    return (number + 2**63) % 2**64 - 2**63
 
 
 def lowest(states: Sequence[State], size: int) -> State:

@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
+from xai.errors import AnalysisError
 from xai.registry import Kind, Method, Need
 from xai.robustness.ood.detectors.base import Detector, Evidence, Given, Reads, Seen, State, Statistic
 from xai.robustness.ood.statistics import drawn, lowest
@@ -96,6 +97,10 @@ class Gram(Detector):
         """Take the limits, and what the held images exceed them by for a layer's unit."""
         sums = given.sums[self.statistics[0]]
         seen = sums[next(name for name in sums if name.startswith("low/"))].isfinite().flatten(1).all(1)
+        if not seen.any():
+            raise AnalysisError(
+                "expected images that limits can be taken of, received none beside those held for the unit"
+            )
         if not seen.all():
             given.notes.append(
                 f"{int((~seen).sum())} classes have no limits: inputs answered so have those of all others"
