@@ -19,6 +19,7 @@ from xai.explainers.base import explainers
 from xai.measures.base import measures
 from xai.robustness.alarms.base import alarms
 from xai.robustness.corruptions.base import corruptions
+from xai.robustness.ood.detectors.base import detectors
 
 WINGS = {"xai": "xai", "models": "xai.models", "reports": "xai.reports", "robustness": "xai.robustness"}
 FLOORS = {
@@ -44,6 +45,7 @@ FAMILIES = (
     "xai.robustness.attacks",
     "xai.robustness.bounds.methods",
     "xai.robustness.bounds.relaxations",
+    "xai.robustness.ood.detectors",
     "xai.models.formats",
     "xai.data.kinds",
     "xai.reports.html.sections",
@@ -132,7 +134,7 @@ def test_no_leaf_is_imported_by_anything() -> None:
 
 
 def test_no_method_is_named_outside_its_file() -> None:
-    names = {*explainers.all(), *measures.all(), *corruptions.all(), *alarms.all()}
+    names = {*explainers.all(), *measures.all(), *corruptions.all(), *alarms.all(), *detectors.all()}
     for module, path in MODULES.items():
         if part(module) in ("xai.engine", "xai.cli", "xai.reports", "xai.api") and not is_leaf(module):
             words = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}

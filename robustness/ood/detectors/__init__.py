@@ -1,0 +1,1 @@
+"""Detectors, a file each: what is unlike the inputs that the model was made for?"""

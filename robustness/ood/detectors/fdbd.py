@@ -1,0 +1,54 @@
+"""fDBD: how near the features are to the boundaries between classes."""
+
+from __future__ import annotations
+
+import torch
+
+from xai.registry import Kind, Method, Need
+from xai.robustness.ood.detectors.base import Detector, Evidence, Given, Reads, Seen, State, Statistic
+from xai.robustness.ood.gaussians import moments
+from xai.robustness.ood.head import Head
+from xai.robustness.ood.statistics import ClassSums
+
+
+class Fdbd(Detector):
+    """Liu and Qin 2024."""
+
+    about = Method(
+        name="fdbd",
+        title="fDBD",
+        summary="The mean distance of the features from the boundaries of the answered class, relative to their "
+        "distance from the mean of known features; negated.",
+        limits="Boundaries are those of the last layer: features that lie deep inside a class by mistake pass.",
+        source="Liu, Qin 2024, Fast Decision Boundary based Out-of-Distribution Detector",
+        kind=Kind.HEURISTIC,
+        needs=frozenset({Need.GRAPH}),
+        default=True,
+    )
+    evidence = Evidence.FEATURES
+    reads = frozenset({Reads.FEATURES, Reads.HEAD})
+
+    @property
+    def statistics(self) -> tuple[Statistic, ...]:
+        """Sums."""
+        return (ClassSums(),)
+
+    def fit(self, given: Given) -> State:
+        """Take the mean of the features."""
+        return {"mean": moments(given.sums[ClassSums()]).mean}
+
+    def score(self, seen: Seen, state: State) -> torch.Tensor:
+        """Return minus the relative distance."""
+        assert seen.head is not None
+        return -boundary_distance(seen.features, seen.head, state["mean"])
+
+
+def boundary_distance(features: torch.Tensor, head: Head, mean: torch.Tensor) -> torch.Tensor:
+    """Return the mean distance (n,) of features (n, d) from their class's boundaries over that from a mean (d,)."""
+    logits = head.logits(features)
+    top = logits.max(1)
+    gaps = torch.cdist(head.weight, head.weight, compute_mode="donot_use_mm_for_euclid_dist")
+    gaps.fill_diagonal_(1.0)
+    between = ((top.values[:, None] - logits) / gaps.clamp(min=1e-12)[top.indices]).sum(1) / (logits.shape[1] - 1)
+    away: torch.Tensor = torch.linalg.vector_norm(features - mean, dim=1)
+    return between / away.clamp(min=1e-8)
