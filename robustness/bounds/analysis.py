@@ -219,6 +219,9 @@ class Analysis:
 
     def _is_exact(self, index: int) -> bool:
         """Say whether a step's interval cannot be narrowed: one sum over the box, else numbers moved and scaled."""
+        own = self.steps[index].operation
+        if own is not None and not own.affine and own.exact_on_boxes:
+            return True  # as narrow as what it is made of, which was bounded backwards itself
         sums = 0
         while (operation := self.steps[index].operation) is not None:
             if not operation.affine or len(self.steps[index].inputs) != 1 or (sums and not operation.exact_on_boxes):

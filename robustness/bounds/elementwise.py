@@ -80,6 +80,8 @@ class Rectifier(Operation):
         slope: of the negative part, at most 1; broadcast against the value without the batch.
     """
 
+    exact_on_boxes = True
+
     def __init__(self, slope: torch.Tensor) -> None:
         self._slope = slope.detach()
         self.terms = 2 if bool(slope.any()) else 0  # x times 0 is exact; else the slope is rounded, too
@@ -122,6 +124,8 @@ class Rectifier(Operation):
 
 class Elementwise(Operation):
     """A curve over each number."""
+
+    exact_on_boxes = True
 
     def __init__(self, curve: Curve) -> None:
         self._curve = curve

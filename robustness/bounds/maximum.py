@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -74,6 +75,26 @@ class Maximum(Operation):
         found = values.new_zeros((*lead, torch.Size(self._shape).numel()))
         found.index_add_(len(lead), index[inside], flat[..., inside])
         return found.reshape(*lead, *self._shape)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it takes a map (1, channels, rows, columns) to another."""
+        return len(self._shape) == 4 and self._index.ndim == 5
+
+    def cropped(self, top: int, bottom: int, left: int, right: int) -> tuple[Maximum, tuple[int, int, int, int]]:
+        """Return the step for a window of its output, and the window (top, bottom, left, right) of its input."""
+        height, width = self._shape[-2:]
+        index = self._index[:, :, top:bottom, left:right]
+        rows, columns = index // width % height, index % width
+        inside = index >= 0
+        first, last = int(rows[inside].min()), int(rows[inside].max()) + 1
+        begin, end = int(columns[inside].min()), int(columns[inside].max()) + 1
+        channel = index // (height * width)
+        local = (channel * (last - first) + rows - first) * (end - begin) + columns - begin
+        part = copy(self)
+        part._index = torch.where(inside, local, -1)
+        part._shape = (*self._shape[:2], last - first, end - begin)
+        return part, (first, last, begin, end)
 
     def _windows(self, x: torch.Tensor, outside: float = -torch.inf) -> torch.Tensor:
         flat = x.flatten(1)[:, self._index.clamp(min=0)]

@@ -74,7 +74,7 @@ class Operation(ABC):
 
     terms: int | None = 0
     affine = False
-    exact_on_boxes = False  # each output depends on one input number only, and rises or falls with it
+    exact_on_boxes = False  # each output depends on one input number only, and its interval is exact
 
     @abstractmethod
     def value(self, *x: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ from torch.nn.functional import pad
 
 from xai.robustness.bounds.affine import Convolution, Scale, Sum
 from xai.robustness.bounds.elementwise import Lines
+from xai.robustness.bounds.maximum import Highest, Maximum
 from xai.robustness.bounds.operation import Operation, Relaxation, total
 
 SMALLEST_MAP = 16  # places; below, a window is hardly smaller than the map
@@ -99,6 +100,8 @@ def back(operation: Operation, relaxation: Relaxation, patch: Patch) -> tuple[li
     """Return what goes back through a step, and the constant (rows, 1); None if the step needs the whole map."""
     if isinstance(operation, Convolution):
         return _through_convolution(operation, patch)
+    if isinstance(operation, Maximum) and isinstance(relaxation, Highest):
+        return _through_maximum(operation, relaxation, patch)
     if isinstance(relaxation, Lines):
         (rows,), constant = relaxation.cropped(patch.window.of).pull(patch.rows)
     elif isinstance(operation, Scale):
@@ -109,6 +112,18 @@ def back(operation: Operation, relaxation: Relaxation, patch: Patch) -> tuple[li
     else:
         return None
     return [Patch(rows, patch.window)], constant
+
+
+def _through_maximum(step: Maximum, relaxation: Highest, patch: Patch) -> tuple[list[Patch], torch.Tensor] | None:
+    if not step.is_plain:
+        return None
+    window = patch.window
+    part, seen = step.cropped(window.top, window.bottom, window.left, window.right)
+    slope = relaxation.slope[..., window.top : window.bottom, window.left : window.right, :]
+    chosen, constant = window.of(relaxation.chosen), window.of(relaxation.constant)
+    own = replace(relaxation, step=part, chosen=chosen, slope=slope, constant=constant)
+    (rows,), found = own.pull(patch.rows)
+    return [Patch(rows, Window(*seen))], found
 
 
 def _through_convolution(step: Convolution, patch: Patch) -> tuple[list[Patch], torch.Tensor] | None:

@@ -13,7 +13,7 @@ from xai.robustness.bounds.rounding import Arithmetic, Rounding
 
 
 class Net(nn.Module):
-    """Strides, padding, dilation, groups, a branch that ends early, pooling that windows cannot follow, a scale."""
+    """Strides, padding, dilation, groups, a branch that ends early, pooling, a turn that windows cannot follow."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Net(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         one = self.one(x).relu()
         both = (self.norm(self.two(one)) - self.short(one)).relu()
-        three = self.three(both).relu()
+        three = self.three(torch.max_pool2d(both, 3, stride=1, padding=1)).relu()
         return self.head(self.four(three.flip(2) + three).relu()[:, :, 1, 1])  # type: ignore[no-any-return]  # modules are untyped
 
 
