@@ -55,6 +55,7 @@ class Analysis:
     memory: int = MEMORY
     boxes: dict[int, Interval] = field(default_factory=dict)
     lost: dict[int, torch.Tensor] = field(default_factory=dict)  # samples (batch,) of which a step says nothing
+    _narrowed: dict[int, torch.Tensor] = field(default_factory=dict)  # which numbers were bounded backwards
     _alone: list[Analysis] = field(default_factory=list)
     _relaxed: dict[int, tuple[Relaxation, torch.Tensor]] = field(default_factory=dict)
 
@@ -219,9 +220,6 @@ class Analysis:
 
     def _is_exact(self, index: int) -> bool:
         """Say whether a step's interval cannot be narrowed: one sum over the box, else numbers moved and scaled."""
-        own = self.steps[index].operation
-        if own is not None and not own.affine and own.exact_on_boxes:
-            return True  # as narrow as what it is made of, which was bounded backwards itself
         sums = 0
         while (operation := self.steps[index].operation) is not None:
             if not operation.affine or len(self.steps[index].inputs) != 1 or (sums and not operation.exact_on_boxes):
@@ -238,6 +236,10 @@ class Analysis:
             operation = self.steps[user].operation
             assert operation is not None
             wanted |= operation.wanted(box)
+        own = self.steps[index]
+        if own.operation is not None and own.operation.exact_on_boxes and own.inputs[0] in self._narrowed:
+            wanted &= ~self._narrowed[own.inputs[0]]  # these are as narrow as what they are made of
+        self._narrowed.setdefault(index, wanted)
         if way == self.lowest and is_map(self.steps[index].shape):
             found = self._by_windows(index, wanted).to(box.lower.dtype)
         else:

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from tests.robustness.bounds.nets import box_of, lowered
+from tests.robustness.bounds.nets import box_of, lowered, output_bounds
 from xai.robustness.bounds import analysis as subject
 from xai.robustness.bounds.analysis import Analysis
+from xai.robustness.bounds.elementwise import Rectifier
 from xai.robustness.bounds.rounding import Arithmetic, Rounding
 
 
@@ -57,3 +58,15 @@ def test_windows_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     with torch.no_grad():
         analysis.spread(steps.output, analysis.lowest)
     assert min(window.bottom - window.top for window in seen) < 10
+
+
+def test_leaving_out_what_was_bounded_before_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 8, 3), nn.ReLU(), nn.MaxPool2d(2)]
+    _, steps = lowered(nn.Sequential(*layers, nn.Flatten(), nn.Linear(32, 4)), (1, 12, 12))
+    inputs = box_of(torch.rand(1, 1, 12, 12), 0.05)
+    found = output_bounds(steps, inputs)
+    monkeypatch.setattr(Rectifier, "exact_on_boxes", False)
+    again = output_bounds(steps, inputs)
+    torch.testing.assert_close(found.lower, again.lower, rtol=0, atol=1e-9)
+    torch.testing.assert_close(found.upper, again.upper, rtol=0, atol=1e-9)
