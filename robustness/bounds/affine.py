@@ -338,6 +338,7 @@ class Arranged(Affine):
         signs: 1 or -1 for each input.
         terms: roundings that make an output; 0 where numbers are only moved.
         alone: whether each output takes one number of one input.
+        batched: whether it is of one input whose first axis it treats as a batch: all samples go through it at once.
     """
 
     def __init__(
@@ -348,15 +349,20 @@ class Arranged(Affine):
         signs: Sequence[int] = (),
         terms: int = 0,
         alone: bool = False,
+        batched: bool = False,
     ) -> None:
         self._function = function
         self._shapes = [tuple(shape) for shape in shapes]
         self._signs = tuple(signs) or (1,) * len(self._shapes)
         self.terms = terms
         self.exact_on_boxes = alone
+        self._batched = batched
 
     def value(self, *x: torch.Tensor) -> torch.Tensor:
         """Return the output."""
+        if self._batched:
+            found = self._function(x[0].flatten(0, 1))
+            return found.reshape(*x[0].shape[:2], *found.shape[1:])
         return per_sample(self._function)(*x)
 
     def interval(self, rounding: Rounding, *boxes: Interval) -> Interval:
@@ -382,11 +388,20 @@ class Arranged(Affine):
 
     def pull(self, rows: torch.Tensor) -> Pulled:
         """Return the function's gradient for each row."""
+        if self._batched:
+            return self._pull_batched(rows)
         zeros = [rows.new_zeros(shape) for shape in self._shapes]
         offset, gradient = torch.func.vjp(self._function, *zeros)[:2]
         found = torch.vmap(gradient)(rows.flatten(0, 1))
         constant = total(rows, offset) if bool(offset.any()) else rows.new_zeros(rows.shape[:2], dtype=torch.float64)
         return [part.unflatten(0, rows.shape[:2]) for part in found], constant
+
+    def _pull_batched(self, rows: torch.Tensor) -> Pulled:
+        flat = rows.flatten(0, 2)
+        zeros = flat.new_zeros(()).expand(len(flat), *self._shapes[0][1:])
+        offset, gradient = torch.func.vjp(self._function, zeros)[:2]
+        constant = (offset * flat).double().reshape(*rows.shape[:2], -1).sum(-1)
+        return [gradient(flat)[0].unflatten(0, rows.shape[:3])], constant
 
     def _offset(self, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
         return self._function(*(torch.zeros(shape, dtype=dtype, device=device) for shape in self._shapes))

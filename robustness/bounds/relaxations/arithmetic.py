@@ -22,7 +22,7 @@ class SumRule(Rule):
 
     about = About(
         name="sum",
-        operators=("add", "add_", "sub", "rsub", "neg"),
+        operators=("add", "sub", "rsub", "neg"),
         interval="exact",
         linear="exact",
         rounding="one rounding; two with a number that is not float32",
@@ -51,8 +51,8 @@ class ProductRule(Rule):
 
     about = About(
         name="product",
-        operators=("mul", "mul_", "div", "reciprocal"),
-        interval="the four products of ends; a divisor must keep its sign above 0",
+        operators=("mul", "div", "reciprocal"),
+        interval="the four products of ends; where a divisor may be 0, nothing is known",
         linear="exact with a constant; McCormick's planes between two values, a divisor by its reciprocal",
         rounding="four at most for constants, which torch may round or invert first; else one for a product, two for "
         "a quotient",

@@ -9,11 +9,14 @@ from typing import Any, ClassVar
 
 import torch
 
-from xai.errors import NotApplicableError
+from xai.errors import AnalysisError, NotApplicableError
 from xai.registry import Family
 from xai.robustness.bounds.affine import Arranged
 from xai.robustness.bounds.analysis import Step
+from xai.robustness.bounds.interval import Interval
 from xai.robustness.bounds.operation import Operation
+
+CLOSE = 1e-6  # of the sum of sizes: what float64 may differ by
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,28 @@ class Builder:
         """Add a step and return its value."""
         example = operation.value(*(self.examples[value.index] for value in inputs))
         shape = tuple(example.shape[1:])
+        if operation.affine:
+            self._check_gradient(operation, inputs)
         self.steps.append(Step(self.name, self.layer, operation, tuple(value.index for value in inputs), shape))
         self.examples.append(example)
         return Value(len(self.steps) - 1, shape)
+
+    def _check_gradient(self, operation: Operation, inputs: tuple[Value, ...]) -> None:
+        """Raise AnalysisError if what goes back through an affine step is not what goes forward.
+
+        Some gradients are taken by automatic differentiation, which is not always the derivative: of detach it is 0.
+        """
+        generator = torch.Generator().manual_seed(0)
+        x = [torch.rand((1, *value.shape), generator=generator, dtype=torch.float64) for value in inputs]
+        output = operation.value(*x)
+        rows = torch.rand((1, *output.shape), generator=generator, dtype=torch.float64)
+        coefficients, constant = operation.relax(*(Interval(part, part) for part in x)).pull(rows)
+        parts = [constant[0], *(part * value for part, value in zip(coefficients, x, strict=True))]
+        back, sizes = (sum(float(way(part).sum()) for part in parts) for way in (torch.clone, torch.abs))
+        if not abs(back - float((rows * output).sum())) <= CLOSE * sizes:
+            raise AnalysisError(
+                f"{self.name} in layer {self.layer}: its gradient is not its own; this is a fault of the program"
+            )
 
     def arrange(self, function: Callable[..., torch.Tensor], *inputs: Value, **options: Any) -> Value:
         """Add a step that moves, adds or averages numbers; see Arranged."""
@@ -155,6 +177,17 @@ relaxations: Family[Rule] = Family(
     Rule,  # type: ignore[type-abstract]  # a family is of subclasses of its abstract base
     key=lambda leaf: leaf.about.name,
 )
+
+
+def operator_table() -> str:
+    """Return what every rule says of itself as a table in Markdown."""
+    rows = [
+        f"| {about.name} | {', '.join(f'`{name}`' for name in sorted(about.operators))} | {about.interval} | "
+        f"{about.linear} | {about.rounding} |"
+        for about in (leaf.about for leaf in relaxations.all().values())
+    ]
+    head = ("| family | operators | intervals | linear bounds | rounding in float32 |", "|---|---|---|---|---|")
+    return "\n".join((*head, *rows)) + "\n"
 
 
 def rules() -> dict[str, Rule]:

@@ -84,7 +84,9 @@ class AveragePoolRule(Rule):
         else:
             widths = _each(call["kernel_size"], axes)
         places = int(torch.tensor(widths).prod())
-        return call.build.arrange(lambda value: call.run({"self": value}), x, terms=places + 2)
+        return call.build.arrange(
+            lambda value: call.run({"self": value}), x, terms=places + 2, batched=len(x.shape) == axes + 2
+        )
 
 
 def _each(number: Any, axes: int) -> list[int]:

@@ -13,7 +13,7 @@ class RectifierRule(Rule):
 
     about = About(
         name="rectifier",
-        operators=("relu", "relu_", "leaky_relu", "rrelu", "prelu", "_prelu_kernel"),
+        operators=("relu", "leaky_relu", "rrelu", "prelu", "_prelu_kernel"),
         interval="exact",
         linear="the chord above; below a line through 0, its slope free",
         rounding="none for ReLU; two for a slope other than 0",

@@ -11,21 +11,14 @@ import torch
 from xai.robustness.bounds.relaxations.base import About, Call, Made, Rule, Value
 
 _STRUCTURE = (
-    "alias",
     "cat",
     "channel_shuffle",
-    "clone",
     "concat",
-    "contiguous",
-    "detach",
-    "dropout",
     "expand",
-    "feature_dropout",
     "flatten",
     "flip",
     "index_select",
     "masked_fill",
-    "lift_fresh_copy",
     "movedim",
     "permute",
     "pixel_shuffle",
@@ -64,8 +57,6 @@ class StructureRule(Rule):
 
     def lower(self, call: Call) -> Made:
         """Add one step; what becomes of the numbers is left to the operator itself."""
-        if call.arguments.get("train"):
-            raise call.refused("it draws random numbers")
         if _holds(call.arguments.get("condition")) or _holds(call.arguments.get("mask")):
             raise call.refused("a choice that depends on the input")
         values = [value for argument in call.arguments.values() for value in _values(argument)]
@@ -81,15 +72,33 @@ class StructureRule(Rule):
 
 
 class CopyRule(Rule):
-    """Copies in float32."""
+    """Copies in float32, and what only training makes a difference to."""
 
-    about = About(name="copy", operators=("to", "_to_copy"), interval="exact", linear="exact", rounding="none")
+    about = About(
+        name="copy",
+        operators=(
+            "_to_copy",
+            "alias",
+            "clone",
+            "contiguous",
+            "detach",
+            "dropout",
+            "feature_dropout",
+            "lift_fresh_copy",
+            "to",
+        ),
+        interval="exact",
+        linear="exact",
+        rounding="none",
+    )
 
     def lower(self, call: Call) -> Made:
-        """Add nothing; refuse another type of numbers."""
+        """Add nothing; refuse another type of numbers, and what draws random ones."""
+        if call.arguments.get("train"):
+            raise call.refused("it draws random numbers")
         if call.arguments.get("dtype") not in (None, torch.float32):
             raise call.refused(f"numbers in {call['dtype']}")
-        return call.value("self")
+        return call.value("self" if "self" in call.arguments else "input")
 
 
 class ConstantRule(Rule):
@@ -98,7 +107,7 @@ class ConstantRule(Rule):
     about = About(
         name="constant",
         operators=(
-            *(f"new_{what}" for what in ("zeros", "ones", "full", "empty")),
+            *(f"new_{what}" for what in ("zeros", "ones", "full")),
             *(f"{what}_like" for what in ("zeros", "ones", "full")),
         ),
         interval="exact",

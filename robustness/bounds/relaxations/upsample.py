@@ -32,10 +32,10 @@ class UpsampleRule(Rule):
         name = "self" if "self" in call.arguments else "input"
         x = call.value(name)
         if "nearest" in call.operator:
-            return call.build.arrange(lambda value: call.run({name: value}), x, alone=True)
+            return call.build.arrange(lambda value: call.run({name: value}), x, alone=True, batched=True)
 
         def function(value: torch.Tensor) -> torch.Tensor:
             found: torch.Tensor = call.run({name: value})
             return found
 
-        return call.build.add(Part(Arranged(function, [x.shape], terms=16), None), x)
+        return call.build.add(Part(Arranged(function, [x.shape], terms=16, batched=True), None), x)

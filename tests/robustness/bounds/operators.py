@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from tests.robustness.bounds.nets import lowered
+from xai.models.graph import Graph
+from xai.robustness.bounds.program import Program
 
 PICTURE = (4, 6, 6)
 Function = Callable[[torch.Tensor], torch.Tensor]
@@ -49,6 +54,14 @@ class Surrounded(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return three outputs."""
         return self.after(self.heart(self.first(x)).flatten(1))  # type: ignore[no-any-return]  # modules are untyped
+
+
+@cache
+def small_network(case: Case) -> tuple[nn.Module, Graph, Program]:
+    """Return a case's network with seeded weights, its graph and its steps."""
+    torch.manual_seed(0)
+    net = Surrounded(case).eval()
+    return net, *lowered(net, PICTURE)
 
 
 class Applied(nn.Module):
@@ -101,7 +114,18 @@ def _transposed(x: torch.Tensor) -> torch.Tensor:
     return torch.maximum(x, 0.5 * x.mT)
 
 
+def joined(*parts: torch.Tensor) -> torch.Tensor:
+    """Return parts as one row each."""
+    return torch.cat([part.flatten(1) for part in parts], 1)
+
+
+aten = torch.ops.aten
 COLUMN = torch.tensor([[[-0.2]], [[0.1]], [[0.0]], [[0.3]]])
+NUMBERS = torch.Generator().manual_seed(0)
+VECTOR = torch.rand(4, generator=NUMBERS)
+VARIANCE = VECTOR + 1
+SQUARE = torch.randn(6, 6, generator=NUMBERS)
+KERNEL = torch.randn(4, 2, 3, 3, generator=NUMBERS)
 EYE = torch.eye(6, dtype=torch.bool)
 
 CASES = (
@@ -247,5 +271,93 @@ CASES = (
     Case("where", lambda x: torch.where(EYE, x, -2 * x).masked_fill(EYE.roll(1, 0), 0.3)),
     Case("written in place", lambda x: torch.slice_scatter(x, 2 * x[:, :1], 1, 1, 2)),
     Case("shuffles", lambda x: F.pixel_shuffle(F.channel_shuffle(x, 2), 2).repeat(1, 2, 1, 1)),
+    # what an exporter may write instead
+    Case(
+        "largest numbers by other names",
+        lambda x: joined(
+            aten.adaptive_max_pool1d(x.flatten(2), 5)[0],
+            aten.adaptive_max_pool3d(x[:, None], [2, 2, 4])[0],
+            aten.max_pool1d_with_indices(x.flatten(2), 3)[0],
+            aten.max_pool3d_with_indices(x[:, None], 2)[0],
+            aten.relu6(x),
+            aten.fmax(x, x.flip(1)),
+            aten._prelu_kernel(x, COLUMN.to(x)),
+        ),
+    ),
+    Case(
+        "averages by other names",
+        lambda x: joined(aten._adaptive_avg_pool2d(x, [4, 4]), aten._adaptive_avg_pool3d(x[:, None], [3, 2, 4])),
+    ),
+    Case("shares by other names", lambda x: aten._softmax(x, 1, False) + aten._log_softmax(x, 1, False)),
+    Case("norms by other names", lambda x: aten.native_layer_norm(x, [6], None, None, 1e-5)[0], known=False),
+    Case(
+        "figures by other names",
+        lambda x: joined(
+            aten.batch_norm(x, VECTOR.to(x), VECTOR.to(x), VECTOR.to(x), VARIANCE.to(x), False, 0.1, 1e-5, False),
+            aten.native_batch_norm(x, VECTOR.to(x), VECTOR.to(x), VECTOR.to(x), VARIANCE.to(x), False, 0.1, 1e-5)[0],
+        ),
+    ),
+    Case(
+        "matrices by other names",
+        lambda x: joined(
+            aten.mm(x[:, 0, 0], SQUARE.to(x)),
+            aten.addmm(SQUARE.to(x)[0], x[:, 0, 0], SQUARE.to(x)),
+            aten.bmm(x[:, 0], x[:, 1]),
+            aten.convolution(x, KERNEL.to(x), VECTOR.to(x), [1, 2], [1, 1], [1, 1], False, [0, 0], 2),
+            aten.convolution(x, KERNEL.to(x), None, [2, 2], [1, 1], [1, 1], True, [1, 1], 2),
+            F.conv_transpose1d(x[:, 0], SQUARE.to(x)[..., None], stride=2),
+            F.conv_transpose3d(x[:, None], KERNEL.to(x)[None, :1]),
+        ),
+    ),
+    Case(
+        "pads by other names",
+        lambda x: joined(
+            aten.constant_pad_nd(x, [1, 0, 2, 1], 0.5),
+            aten.reflection_pad1d(x[:, 0], [1, 2]),
+            aten.reflection_pad2d(x, [1, 2, 0, 3]),
+            aten.replication_pad1d(x[:, 0], [1, 2]),
+            aten.replication_pad2d(x, [1, 2, 0, 3]),
+        ),
+    ),
+    Case(
+        "nearest numbers by other names",
+        lambda x: joined(
+            F.interpolate(x[:, 0], scale_factor=1.6, mode="nearest"),
+            F.interpolate(x[:, None], (3, 8, 5), mode="nearest"),
+            F.interpolate(x[:, 0], 4, mode="nearest-exact"),
+            F.interpolate(x, (8, 4), mode="nearest-exact"),
+            F.interpolate(x[:, None], (3, 8, 5), mode="nearest-exact"),
+        ),
+    ),
+    Case("upsample trilinear", lambda x: F.interpolate(x[:, None], (3, 8, 5), mode="trilinear"), known=False),
+    Case(
+        "shapes by other names",
+        lambda x: joined(
+            aten.view(x, [-1, 2, 72]),
+            aten._unsafe_view(x, [-1, 2, 72]),
+            aten.flatten(x, 1),
+            aten.unflatten(x, 1, [2, 2]),
+            aten.alias(x),
+            aten.detach(x),
+            aten.contiguous(x),
+            aten.dropout(x, 0.5, False),
+            aten.feature_dropout(x, 0.5, False),
+            aten.lift_fresh_copy(x),
+            aten.movedim(x, 1, 2),
+            aten.t(aten.t(x[:, 0, 0])),
+            aten.index_select(x, 1, torch.tensor([2, 0])),
+            aten.select_scatter(x, x[:, 0] + 1, 1, 2),
+            aten.pixel_unshuffle(x, 2),
+            aten.triu(x),
+            aten.concat([x, x], 2),
+            *aten.chunk(x, 2, 1),
+            *aten.tensor_split(x, 3, 2),
+            *aten.split_with_sizes(x, [1, 3], 1),
+        ),
+    ),
+    Case(
+        "constants by other names",
+        lambda x: x * x.new_ones(6) + x.new_full((6,), 0.5) + 0 * x.new_zeros(6) + torch.zeros_like(x),
+    ),
     Case("constants of its shape", lambda x: x * torch.ones_like(x) + x.new_zeros(6) + torch.full_like(x, 0.125)),
 )
