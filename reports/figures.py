@@ -20,6 +20,7 @@ LOSSLESS_UP_TO = 128 * 128
 TILE = 8
 THUMBNAIL = 96
 CHANNELS = 16  # of a layer, in a figure
+BARS = ("lower", "upper", "climbed lowest", "climbed highest", "sampled lowest", "sampled highest")
 
 
 class Drawn(Figure):
@@ -140,7 +141,7 @@ def figure(run: Evidence, finding: Finding) -> Figure:
     """Return input, overlay and colour bar as a matplotlib figure.
 
     Of a visualization it shows the picture and its curve, of an activation the strongest channels and their gradients,
-    of a change both inputs and what was added, of a drift both maps.
+    of a change both inputs and what was added, of a drift both maps, of bounds a bar for each number.
 
     Raises:
         UsageError: there is nothing to draw but numbers.
@@ -151,6 +152,8 @@ def figure(run: Evidence, finding: Finding) -> Figure:
         return _curve_figure(run, finding)
     if "activation" in finding.artefacts:
         return _channels_figure(run, finding)
+    if "shown" in finding.artefacts:
+        return _bars_figure(run, finding)
     record = _pictured(run, finding)
     below = picture(run.prepared(record), record.range)
     target = f" for {finding.target.name}" if finding.target else ""
@@ -248,6 +251,26 @@ def _channels_figure(run: Evidence, finding: Finding) -> Figure:
         low, high = limits(run, finding)
         drawn.colorbar(axes.imshow(mosaic(values[order]), cmap=colours, vmin=low, vmax=high), ax=axes)
         axes.set_axis_off()
+    return drawn
+
+
+def _bars_figure(run: Evidence, finding: Finding) -> Figure:
+    sizes = [name.removeprefix("epsilon ") for name in finding.parameters if name.startswith("epsilon ")]
+    shown = run.array(finding, "shown")
+    classes = run.record.model.card["classes"] if "answer" in finding.values else range(shown.max() + 1)
+    ends = {name: run.array(finding, name)[:, shown] for name in BARS}
+    drawn = Drawn(figsize=(4.5 * len(sizes), 1 + 0.3 * len(shown)), layout="constrained")
+    drawn.suptitle(f"{finding.title}: {finding.input}", parse_math=False)
+    places = np.arange(len(shown))
+    for step, axes in enumerate(drawn.subplots(1, len(sizes), squeeze=False)[0]):
+        axes.set_title(f"within {sizes[step]} ({finding.parameters['norm']})", parse_math=False)
+        for (low, high), height in zip((BARS[:2], BARS[2:4], BARS[4:]), (0.8, 0.5, 0.2), strict=True):
+            width = ends[high][step] - ends[low][step]
+            axes.barh(places, width, height, ends[low][step], alpha=height, label=f"{low} to {high}")
+        axes.plot(run.array(finding, "value")[shown], places, "k.", label="the image itself")
+        axes.set_yticks(places, [str(classes[index]) for index in shown], parse_math=False)
+        axes.invert_yaxis()
+    axes.legend(fontsize="small")
     return drawn
 
 

@@ -260,7 +260,8 @@ class Finding(Record):
         seconds: it took; its share where several targets were explained at once.
         artefacts: arrays by name; an explanation's "map" is (height, width) float32, raw; a visualization's "picture"
             is (channels, height, width) float32 in input units, and its "objective" float64, from the start on; an
-            activation's "activation" and "gradient" are (channels, rows, columns) or (units,) float32.
+            activation's "activation" and "gradient" are (channels, rows, columns) or (units,) float32; bounds' "lower"
+            and "upper", in parts of some images each, are (images, ...) or (sizes, images, ...) float64.
     """
 
     id: str

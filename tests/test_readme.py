@@ -55,6 +55,15 @@ def test_what_breaks_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert (tmp_path / "my-attack" / "report.html").is_file()
 
 
+def test_what_its_outputs_can_become_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = next(code for code in CONSOLE if "xai bounds" in code).splitlines()
+    assert len(lines) == 4
+    for line in lines:
+        assert run(shlex.split(line)[1:]) == 0, line
+    assert (tmp_path / "my-bounds" / "report.html").is_file()
+
+
 def test_models_leave_as_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     lines = next(code for code in CONSOLE if "xai export" in code).splitlines()

@@ -289,7 +289,8 @@ def bounds(
     Returns:
         The run: run["bounds"].lower and .upper are (n, outputs) for one eps, (eps, n, outputs) for several,
         run["bounds"].winners names the answers that can win, run["bounds"].values has certified accuracy and accuracy
-        under attack at each eps with their intervals; run.save(folder) writes report and evidence.
+        under attack at each eps with their intervals; run.save(folder) writes report and evidence. Of smoothing it is
+        run["smoothed"] that has a row an image in .rows.
 
     Raises:
         xai.errors.UsageError: a name or value does not exist or fit.

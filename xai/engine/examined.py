@@ -50,7 +50,8 @@ def examine(plan: BoundsPlan, data: DataSet, proved: Proved, sweep: Sweep, store
     inputs: list[InputRecord] = []
     findings: list[Finding] = []
     breaches: list[dict[str, Any]] = []
-    for number, place, row in islice(proved.rows(), count):
+    whole = (each for each in proved.rows() if each[2].get("finite", True))
+    for number, place, row in islice(whole, count):
         sweep.runtime.progress("looking at single images", len(findings), count)
         view = _View(plan, probe, proved, store, row, number, place)
         shard = sweep.shards[number]

@@ -29,7 +29,7 @@ from xai.reports.records import Finding, InputRecord, RunRecord, Scalar, Value
 from xai.reports.run import Run
 from xai.robustness.norms import Norm
 from xai.robustness.smoothing.certify import ABOUT, ABSTAINED, Certificate, caution, conclude, gather, sentence
-from xai.robustness.smoothing.draws import Draws, Tally, answers
+from xai.robustness.smoothing.draws import NOTHING, Draws, Tally, answers
 from xai.robustness.smoothing.plan import Smoothing
 from xai.runtime import Runtime
 
@@ -216,7 +216,7 @@ def _done(plan: SmoothingPlan, outcome: Gathered, store: Store) -> Finding:
     radii = np.where(said.predicted == label, said.radius, 0.0)
     certified = {name: said.certified(label, size) for name, size in plan.epsilons.items()}
     shares = {
-        "accuracy without noise": (own == label, ALL),
+        "accuracy without noise": ((own == label) & (own != NOTHING), ALL),
         "abstained": (said.predicted == ABSTAINED, STATEMENTS),
         "not known to be wrong": ((said.predicted == label) | (said.predicted == ABSTAINED), STATEMENTS),
         **{f"certified accuracy at {name}": (hits, STATEMENTS) for name, hits in certified.items()},
@@ -264,7 +264,8 @@ def _examples(
     """Return the first images, and the statement about each."""
     inputs, told = [], []
     places = ((number, row) for number, answer in enumerate(outcome.answers()) for row in answer["rows"])
-    for number, row in islice(places, count):
+    finite = (each for each in places if each[1]["without noise"] != NOTHING)
+    for number, row in islice(finite, count):
         sample = again(data, sweep.shards[number], row)
         inputs.append(input_record(sample, outputs_of(plan.model, sample), plan.model, store))
         certificate = _certificate(row)
@@ -276,7 +277,13 @@ def _examples(
             "share of the answer, at least": Value(value=certificate.lower, unit="of all noise", n=plan.smoothing.n),
         }
         whole = _whole(plan)
-        update = {"id": f"{ABOUT.name}/{sample.id}", "input": sample.id, "status": "ok", "values": values}
+        update = {
+            "id": f"{ABOUT.name}/{sample.id}",
+            "method": ABOUT.name,
+            "input": sample.id,
+            "status": "ok",
+            "values": values,
+        }
         told.append(whole.model_copy(update=update | {"title": ABOUT.title, "reason": ""}))
     return tuple(inputs), told
 
@@ -292,9 +299,9 @@ def _whole(plan: SmoothingPlan) -> Finding:
         "largest radius that so many draws can certify": smoothing.ceiling,
     }
     return Finding(
-        id=ABOUT.name,
+        id="smoothed",
         family="smoothing",
-        method=ABOUT.name,
+        method="smoothed",
         title="Certified accuracy of the smoothed classifier",
         description=ABOUT.summary,
         limits=ABOUT.limits,

@@ -46,7 +46,7 @@ The proof is about {{ numbers }}, by {{ f.parameters["bounds by"] }}.</p>
 {% for size in sizes %}<tr><th scope="row">{{ size.name }}</th>{% for value in size.told %}<td>{{ value.value | share }}<span class="interval">{{ value.interval[0] | share }} – {{ value.interval[1] | share }}</span></td>{% endfor %}</tr>
 {% endfor %}</table></div>
 {% else %}
-<p class="reading">For every input within the size of the change, each number lies between its bounds: over {{ images }} and {{ count }} numbers a size, {% for name, value in widths %}within {{ name }} they are <b>{{ value.value | number if value.value is not none else "unboundedly far" }}</b> apart on average{{ "; " if not loop.last else "." }}{% endfor %}
+<p class="reading">For every input within the size of the change, each number lies between its bounds: over {{ images }} and {{ count }} numbers a size, {% for name, value in widths %}within {{ name }} they are <b>{{ value.value | number if value.value is not none else "unboundedly far" }}</b> apart on average{{ "; " if not loop.last }}{% endfor %}.
 The proof is about {{ numbers }}, by {{ f.parameters["bounds by"] }}.</p>
 <div><div>
 {% endif %}
@@ -72,11 +72,12 @@ The proof is about {{ numbers }}, by {{ f.parameters["bounds by"] }}.</p>
     def context(self, finding: Finding, run: Evidence, pictures: Pictures) -> dict[str, Any]:  # noqa: ARG002  # a drawing, no picture
         """Place curves, bars and ticks."""
         values = finding.values
+        images = finding.artefacts["rows"].shape[0]
         widths = [(name.removeprefix(WIDTHS), value) for name, value in values.items() if name.startswith(WIDTHS)]
         shared = {
             "widths": widths,
             "count": widths[0][1].n if widths else 0,
-            "images": f"{finding.artefacts['rows'].shape[0]} images",
+            "images": f"{images} image{'s' * (images != 1)}",
             "tried": values["points tried"],
             "numbers": NUMBERS[str(finding.parameters["arithmetic"])],
             "sizes": [],

@@ -12,6 +12,7 @@ from xai.reports.html.sections.base import Pictures, Section
 from xai.reports.records import Finding
 
 WIDTH, LEFT, RIGHT, ROW, TOP, FOOT = 420, 104, 350, 22, 6, 24  # of a drawing, in its own units
+OUTPUTS = "the outputs"
 NAMED = 13  # characters of a name beside a bar
 VERDICTS = {
     "holds": "every input of the region has this answer",
@@ -33,7 +34,7 @@ class Enclosure(Section):
 {% for size in sizes %}<li class="{{ size.speaks }}"><span class="mark" aria-hidden="true">{{ size.mark }}</span><span><b>Within {{ size.name }}: {{ size.verdict }}.</b> {{ size.says[:1] | upper }}{{ size.says[1:] }}.
 {% if size.count > 1 %}{{ size.count }} answers can still win: <span class="name">{{ size.winners }}</span>.{% endif %}</span></li>
 {% endfor %}</ul></div>{% else %}
-<p class="reading">For every input of the region, each number of {{ f.parameters.layer }} lies in its bar; the {{ shown }} of {{ total }} that {{ "are" if shown == total else "can change most are" }} drawn.</p>
+<p class="reading">For every input of the region, each number of {{ what }} lies in its bar{% if shown < total %}; those that can change most are drawn{% endif %}.</p>
 {% endif %}
 <div class="beside">
 {% for size in sizes %}
@@ -60,7 +61,7 @@ class Enclosure(Section):
     def context(self, finding: Finding, run: Evidence, pictures: Pictures) -> dict[str, Any]:  # noqa: ARG002  # a drawing, no picture
         """Place the bars."""
         held = {name: run.array(finding, name) for name in finding.artefacts}
-        values = finding.values
+        values, layer = finding.values, finding.parameters["layer"]
         classes = run.record.model.card["classes"] if "answer" in values else None
         names = [name.removeprefix("epsilon ") for name in finding.parameters if name.startswith("epsilon ")]
         return {
@@ -68,6 +69,7 @@ class Enclosure(Section):
             "largest": values["largest certified change"].value if "largest certified change" in values else None,
             "shown": len(held["shown"]),
             "total": held["lower"].shape[1],
+            "what": layer if layer == OUTPUTS else f"layer {layer}",
             "climbs": finding.parameters["climbing steps"],
             "width": WIDTH,
             "left": LEFT,
