@@ -368,14 +368,16 @@ class Arranged(Affine):
     def interval(self, rounding: Rounding, *boxes: Interval) -> Interval:
         """Return the function of the lower ends and of the upper ends, exchanged for inputs that are subtracted."""
         pairs = list(zip(boxes, self._signs, strict=True))
-        lower = self.value(*(box.lower if sign > 0 else box.upper for box, sign in pairs))
-        upper = self.value(*(box.upper if sign > 0 else box.lower for box, sign in pairs))
-        found = Interval(lower, upper)
+        low = [box.lower if sign > 0 else box.upper for box, sign in pairs]
+        high = [box.upper if sign > 0 else box.lower for box, sign in pairs]
+        lower, upper = self.value(*low), self.value(*high)
         if not self.terms:
-            return found
-        wide = found.widened(rounding.forward(self.magnitude(*boxes), self.terms))
-        negative = self._sizes([(box.lower < 0 if sign > 0 else box.upper > 0).to(lower.dtype) for box, sign in pairs])
-        return Interval(torch.where(negative == 0, wide.lower.clamp(min=0), wide.lower), wide.upper)
+            return Interval(lower, upper)
+        down, up = (rounding.forward(self._sizes([end.abs() for end in ends]), self.terms) for ends in (low, high))
+        negative = self._sizes([(sign * end < 0).to(end.dtype) for end, sign in zip(low, self._signs, strict=True)])
+        lower = lower - down
+        of_positive = negative == 0  # a sum of numbers that are not negative
+        return Interval(torch.where(of_positive, lower.clamp(min=0), lower), upper + up)
 
     def magnitude(self, *boxes: Interval) -> torch.Tensor:
         """Return the function of the sizes, each with its sign, and the constants' size."""
@@ -400,7 +402,7 @@ class Arranged(Affine):
         flat = rows.flatten(0, 2)
         zeros = flat.new_zeros(()).expand(len(flat), *self._shapes[0][1:])
         offset, gradient = torch.func.vjp(self._function, zeros)[:2]
-        constant = (offset * flat).double().reshape(*rows.shape[:2], -1).sum(-1)
+        constant = (offset * flat).double().reshape(rows.shape).flatten(2).sum(-1)
         return [gradient(flat)[0].unflatten(0, rows.shape[:3])], constant
 
     def _offset(self, dtype: torch.dtype, device: torch.device) -> torch.Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from xai.errors import AnalysisError
+from xai.robustness.bounds.elementwise import Elementwise, Rectifier
 from xai.robustness.bounds.inputs import Inputs
 from xai.robustness.bounds.interval import Interval
 from xai.robustness.bounds.operation import Operation, Pulled, Relaxation, total
@@ -237,9 +238,13 @@ class Analysis:
             assert operation is not None
             wanted |= operation.wanted(box)
         own = self.steps[index]
-        if own.operation is not None and own.operation.exact_on_boxes and own.inputs[0] in self._narrowed:
-            wanted &= ~self._narrowed[own.inputs[0]]  # these are as narrow as what they are made of
-        self._narrowed.setdefault(index, wanted)
+        known = wanted
+        if isinstance(own.operation, Rectifier | Elementwise) and own.inputs[0] in self._narrowed:
+            known = wanted | self._narrowed[own.inputs[0]]
+            wanted = wanted & ~self._narrowed[own.inputs[0]]  # the others are as narrow as what they are made of
+        self._narrowed.setdefault(index, known)
+        if not bool(wanted.any()):
+            return
         if way == self.lowest and is_map(self.steps[index].shape):
             found = self._by_windows(index, wanted).to(box.lower.dtype)
         else:
@@ -262,6 +267,7 @@ class Analysis:
             rows = rows.scatter_(2, part[..., None], 1.0).unflatten(2, wanted.shape[1:])
             lower.scatter_(1, part.T, way(index, rows).T)
             upper.scatter_(1, part.T, -way(index, -rows).T)
+        lower[~flat], upper[~flat] = -torch.inf, torch.inf  # else a sample's bounds would depend on those beside it
         return Interval(lower.reshape(wanted.shape), upper.reshape(wanted.shape))
 
     def _by_windows(self, index: int, wanted: torch.Tensor) -> Interval:

@@ -99,7 +99,7 @@ class Rectifier(Operation):
             (boxes[0].lower < 0) & (boxes[0].upper > 0), torch.zeros_like(lower), torch.minimum(lower, upper)
         )
         found = Interval(torch.minimum(torch.minimum(lower, upper), least), torch.maximum(lower, upper))
-        return found.widened(rounding.forward(boxes[0].magnitude * self._slope.abs().clamp(min=1).to(lower.dtype), 1))
+        return rounding.outwards(found, self.terms)
 
     def relax(self, *boxes: Interval) -> Relaxation:
         """Return the chord above; below a line through 0, of the slope that leaves the smaller area (Zhang 2018)."""
@@ -143,8 +143,12 @@ class Elementwise(Operation):
         """Return the extremes over the ends and the turns within."""
         found = self._curve.reach(boxes[0])
         terms = OWN if self.terms or not self._curve.straight else 0
-        room = rounding.forward(self._sizes(found, boxes[0]), max(terms, self.terms or 0))
-        wide = found.widened(room + self._curve.jump)
+        terms = max(terms, self.terms or 0)
+        if self._curve.carried:
+            wide = found.widened(rounding.forward(self._sizes(found, boxes[0]), terms))
+        else:
+            wide = rounding.outwards(found, terms)
+        wide = wide.widened(torch.full_like(found.lower, self._curve.jump)) if self._curve.jump else wide
         return Interval(wide.lower.clamp(min=self._curve.least), wide.upper)
 
     def relax(self, *boxes: Interval) -> Relaxation:

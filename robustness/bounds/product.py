@@ -87,7 +87,7 @@ class Times(Bilinear):
         x, y = boxes
         ends = torch.stack([a * b for a in (x.lower, x.upper) for b in (y.lower, y.upper)])
         found = Interval(ends.amin(0), ends.amax(0))
-        return found.widened(rounding.forward(x.magnitude * y.magnitude, 1)).with_signs(found)
+        return rounding.outwards(found, 1).with_signs(found)
 
 
 class MatrixProduct(Bilinear):

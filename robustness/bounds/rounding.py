@@ -13,6 +13,8 @@ from enum import StrEnum
 
 import torch
 
+from xai.robustness.bounds.interval import Interval
+
 HALF = {torch.float32: 2.0**-24, torch.float64: 2.0**-53}  # unit roundoff
 SMALLEST = {torch.float32: 2.0**-126, torch.float64: 2.0**-1022}  # what a product loses that is flushed to zero
 LARGEST = 2.0**120  # of numbers that float32 computes with: an operator may have some 2 ** 8 times them on its way
@@ -65,6 +67,12 @@ class Rounding:
     def floor(self, terms: int) -> float:
         """Return the largest error of so many products that are too small for a relative one."""
         return terms * SMALLEST[torch.float32 if self.arithmetic is Arithmetic.FLOAT else self.dtype] * 2
+
+    def outwards(self, box: Interval, terms: int) -> Interval:
+        """Return bounds of numbers whose rounding is relative to themselves: each end moves by its own."""
+        return Interval(
+            box.lower - self.forward(box.lower.abs(), terms), box.upper + self.forward(box.upper.abs(), terms)
+        )
 
     def overflow(self, magnitude: torch.Tensor) -> torch.Tensor:
         """Return infinity for sizes (batch, ...) at which the network's own numbers may overflow, 0 for others."""

@@ -61,7 +61,7 @@ class Standardised(Times):
         x = boxes[0]
         flipped = Interval(-x.upper, -x.lower)
         known = Interval(-self._highest(flipped), self._highest(x))
-        known = known.widened(rounding.forward(known.magnitude, 16))
+        known = rounding.outwards(known, 16)
         return super().interval(rounding, *boxes).within(known)
 
     def _highest(self, x: Interval) -> torch.Tensor:

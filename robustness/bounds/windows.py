@@ -73,7 +73,7 @@ class Patch:
 
 def is_map(shape: tuple[int, ...]) -> bool:
     """Say whether a value (1, channels, height, width) is a map that is worth windows."""
-    return len(shape) == 4 and shape[-2] * shape[-1] >= SMALLEST_MAP
+    return len(shape) == 4 and shape[0] == 1 and shape[-2] * shape[-1] >= SMALLEST_MAP
 
 
 def patches(wanted: torch.Tensor, most: int) -> Iterator[tuple[Patch, torch.Tensor]]:
@@ -88,7 +88,8 @@ def patches(wanted: torch.Tensor, most: int) -> Iterator[tuple[Patch, torch.Tens
     for top in range(0, height, side):
         for left in range(0, width, side):
             window = Window(top, min(top + side, height), left, min(left + side, width))
-            for part in window.of(wanted).nonzero().split(most):
+            numbers = window.of(wanted).nonzero()
+            for part in numbers.split(most) if len(numbers) else ():
                 tile = (channels, window.bottom - top, window.right - left)
                 rows = torch.zeros((len(part), *tile), dtype=torch.float64, device=wanted.device)
                 rows[(torch.arange(len(part), device=wanted.device), *part.T)] = 1.0

@@ -79,29 +79,39 @@ class FittedSet:
         """What all of them look at."""
         return wanted([one.detector for one in self.fitted.values()])
 
-    def reader(self, model: Model) -> Reader:
-        """Return what looks at a model for these detectors; raise UsageError if they were fitted to another."""
+    def reader(self, of: Model | Reader) -> Reader:
+        """Return what looks at a model for these detectors; raise UsageError if they were fitted to another.
+
+        A reader that was returned before is given back, and need not look for head and layers anew.
+        """
+        model = of.model if isinstance(of, Reader) else of
         if model.fingerprint != self.fingerprint:
             raise UsageError(
                 f"the detectors were fitted to a model of fingerprint {self.fingerprint[:12]}, and {model.name} has "
                 f"{model.fingerprint[:12]}; fit them to this model"
             )
-        return Reader(model, self.layers)
+        return of if isinstance(of, Reader) and of.chosen == self.layers else Reader(model, self.layers)
 
     def score(self, seen: Seen) -> dict[str, torch.Tensor]:
         """Return every detector's scores (n,), float64 on the CPU, of what was seen with `reads`."""
         with torch.no_grad():
             return {name: one.score(seen).cpu() for name, one in self.fitted.items()}
 
-    def scores(self, model: Model, inputs: torch.Tensor, runtime: Runtime | None = None) -> dict[str, torch.Tensor]:
+    def scores(
+        self, of: Model | Reader, inputs: torch.Tensor, runtime: Runtime | None = None
+    ) -> dict[str, torch.Tensor]:
         """Return every detector's scores (n,), float64 on the CPU, of inputs (n, ...): one pass for all of them.
+
+        Args:
+            of: the model, or its `reader`, which saves time where inputs come one by one.
+            inputs: in input units.
+            runtime: says how many inputs go through the model at once.
 
         Raises:
             UsageError: the model is another, or the inputs are of another shape.
-            AnalysisError: a score is not a number: the model gives none for that input.
         """
-        reader, reads = self.reader(model), self.reads
-        size = (runtime or Runtime()).batch(model.bytes_per_input, BATCH)
+        reader, reads = self.reader(of), self.reads
+        size = (runtime or Runtime()).batch(reader.model.bytes_per_input, BATCH)
         parts = [self.score(reader.read(part.inputs, reads=reads)) for part in Batch(inputs).parts(size)]
         empty = torch.zeros(0, dtype=torch.float64)
         return {name: torch.cat([part[name] for part in parts] or [empty]) for name in self.fitted}

@@ -11,6 +11,7 @@ from xai.errors import UsageError
 from xai.models.model import Model
 from xai.robustness.ood.calibration import CONFIDENCE, KEEP, Calibration, at_keep_rate, checked
 from xai.robustness.ood.combination import Combination, Scores, combination
+from xai.robustness.ood.features import Reader
 from xai.robustness.ood.fitting import FittedSet
 from xai.robustness.ood.statistics import drawn
 from xai.runtime import Runtime
@@ -48,9 +49,11 @@ class Guard:
     combinations: Mapping[str, Combination] = field(default_factory=dict)
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
 
-    def scores(self, model: Model, inputs: torch.Tensor, runtime: Runtime | None = None) -> dict[str, torch.Tensor]:
+    def scores(
+        self, of: Model | Reader, inputs: torch.Tensor, runtime: Runtime | None = None
+    ) -> dict[str, torch.Tensor]:
         """Return the scores (n,) of every detector and combination, in one pass; see FittedSet.scores."""
-        return self.joined(self.fitted.scores(model, inputs, runtime))
+        return self.joined(self.fitted.scores(of, inputs, runtime))
 
     def joined(self, scores: Scores) -> dict[str, torch.Tensor]:
         """Return detectors' scores with those of the combinations."""

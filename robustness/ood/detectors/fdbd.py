@@ -34,21 +34,33 @@ class Fdbd(Detector):
         return (ClassSums(),)
 
     def fit(self, given: Given) -> State:
-        """Take the mean of the features."""
-        return {"mean": moments(given.sums[ClassSums()]).mean}
+        """Take the mean of the features, and the distances between the classes' weights."""
+        assert given.head is not None
+        return {"mean": moments(given.sums[ClassSums()]).mean, "gaps": weight_gaps(given.head.weight)}
 
     def score(self, seen: Seen, state: State) -> torch.Tensor:
         """Return minus the relative distance."""
         assert seen.head is not None
-        return -boundary_distance(seen.features, seen.head, state["mean"])
+        return -boundary_distance(seen.features, seen.head, state["mean"], state["gaps"])
 
 
-def boundary_distance(features: torch.Tensor, head: Head, mean: torch.Tensor) -> torch.Tensor:
-    """Return the mean distance (n,) of features (n, d) from their class's boundaries over that from a mean (d,)."""
+def boundary_distance(features: torch.Tensor, head: Head, mean: torch.Tensor, gaps: torch.Tensor) -> torch.Tensor:
+    """Return the mean distance (n,) of features (n, d) from their class's boundaries over that from a mean (d,).
+
+    Args:
+        features: what the head reads.
+        head: the last linear layer.
+        mean: of known features.
+        gaps: see `weight_gaps`.
+    """
     logits = head.logits(features)
     top = logits.max(1)
-    gaps = torch.cdist(head.weight, head.weight, compute_mode="donot_use_mm_for_euclid_dist")
-    gaps.fill_diagonal_(1.0)
-    between = ((top.values[:, None] - logits) / gaps.clamp(min=1e-12)[top.indices]).sum(1) / (logits.shape[1] - 1)
+    between = ((top.values[:, None] - logits) / gaps[top.indices]).sum(1) / (logits.shape[1] - 1)
     away: torch.Tensor = torch.linalg.vector_norm(features - mean, dim=1)
     return between / away.clamp(min=1e-8)
+
+
+def weight_gaps(weight: torch.Tensor) -> torch.Tensor:
+    """Return the distances (classes, classes) between the rows of a weight (classes, d); 1 from itself."""
+    rows = [torch.linalg.vector_norm(weight - row, dim=1) for row in weight]
+    return torch.stack(rows).fill_diagonal_(1.0).clamp(min=1e-12)

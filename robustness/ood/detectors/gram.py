@@ -27,6 +27,8 @@ _TINY = 1e-6  # that a limit is divided by at least
 class Extremes(Statistic):
     """The lowest and highest Gram sums by label, layer and power, of most images; and the sums of some that are held.
 
+    Only labels that were seen have a row: "label" says of which.
+
     Args:
         powers: how many powers are taken of each layer.
         places: of a layer's rows and columns that are looked at at most, evenly spread; 0: all.
@@ -41,27 +43,35 @@ class Extremes(Statistic):
         """Return limits and held sums of some inputs."""
         draw = drawn(seen.keys, _SEED)
         held = draw.remainder(1000) < 1000 * _HELD
-        state: State = {}
-        kept: State = {"draw": draw[held], "label": seen.labels[held]}
-        index = seen.labels[~held]
+        kept: State = {"draw": draw[held], "answer": seen.labels[held]}
+        rows: State = {"label": seen.labels[~held]}
         for name, value in seen.layers.items():
             sums = gram_sums(value, self.powers, self.places)
-            shape = (seen.logits.shape[1], *sums.shape[1:])
-            spread = index[:, None, None].expand(-1, *sums.shape[1:])
-            for what, start, reduce in (("low", torch.inf, "amin"), ("high", -torch.inf, "amax")):
-                empty = torch.full(shape, start, dtype=sums.dtype, device=sums.device)
-                state[f"{what}/{name}"] = empty.scatter_reduce(0, spread, sums[~held], reduce)
             kept[f"held/{name}"] = sums[held]
-        return {**state, **lowest([kept], _MOST)}
+            rows |= {f"low/{name}": sums[~held], f"high/{name}": sums[~held]}
+        classes = torch.tensor([seen.logits.shape[1]], device=draw.device)
+        return {**widest([rows]), **lowest([kept], _MOST), "classes": classes}
 
     def merged(self, states: Sequence[State]) -> State:
         """Widen the limits, and keep some of the held."""
-        widest: State = {}
-        for what, most in (("low/", torch.amin), ("high/", torch.amax)):
-            for name in (name for name in states[0] if name.startswith(what)):
-                widest[name] = most(torch.stack([state[name] for state in states]), 0)
-        rest = [{name: value for name, value in state.items() if name not in widest} for state in states]
-        return {**widest, **lowest(rest, _MOST)}
+        limits = ("label", "low/", "high/")
+        rows = [{name: value for name, value in state.items() if name.startswith(limits)} for state in states]
+        kept = [
+            {name: v for name, v in state.items() if name.startswith(("draw", "answer", "held/"))} for state in states
+        ]
+        return {**widest(rows), **lowest(kept, _MOST), "classes": states[0]["classes"]}
+
+
+def widest(states: Sequence[State]) -> State:
+    """Return the limits of all rows of some states, one row a label: the lowest of "low/", the highest of "high/"."""
+    labels, place = torch.cat([state["label"] for state in states]).unique(return_inverse=True)
+    found: State = {"label": labels}
+    for name in (name for name in states[0] if name != "label"):
+        rows = torch.cat([state[name] for state in states])
+        way, start = ("amin", torch.inf) if name.startswith("low/") else ("amax", -torch.inf)
+        empty = torch.full((len(labels), *rows.shape[1:]), start, dtype=rows.dtype, device=rows.device)
+        found[name] = empty.scatter_reduce(0, place[:, None, None].expand_as(rows), rows, way)
+    return found
 
 
 class Gram(Detector):
@@ -94,34 +104,37 @@ class Gram(Detector):
         return (Extremes(self.powers, self.places),)
 
     def fit(self, given: Given) -> State:
-        """Take the limits, and what the held images exceed them by for a layer's unit."""
+        """Take the limits, and what the held images exceed them by for a layer's unit.
+
+        The last row of the limits is for classes that were not seen: the widest of all.
+        """
         sums = given.sums[self.statistics[0]]
-        seen = sums[next(name for name in sums if name.startswith("low/"))].isfinite().flatten(1).all(1)
-        if not seen.any():
-            raise AnalysisError(
-                "expected images that limits can be taken of, received none beside those held for the unit"
-            )
-        if not seen.all():
+        labels, classes = sums["label"], int(sums["classes"])
+        if len(labels) == 0:
+            raise AnalysisError("expected images that limits can be taken of, received none beside those for the unit")
+        if len(labels) < classes:
             given.notes.append(
-                f"{int((~seen).sum())} classes have no limits: inputs answered so have those of all others"
+                f"{classes - len(labels)} of {classes} classes have no limits: they get the widest of all others"
             )
-        state: State = {}
-        usable = seen[sums["label"]]
+        row = torch.full((classes,), len(labels), device=labels.device)
+        row[labels] = torch.arange(len(labels), device=labels.device)
+        state: State = {"row": row}
         for name in (key.removeprefix("low/") for key in sums if key.startswith("low/")):
-            low, high = filled(sums[f"low/{name}"], seen, torch.amin), filled(sums[f"high/{name}"], seen, torch.amax)
-            label = sums["label"][usable]
-            usual = excess(sums[f"held/{name}"][usable], low[label], high[label]).mean()
+            low, high = sums[f"low/{name}"], sums[f"high/{name}"]
+            low, high = torch.cat((low, low.amin(0)[None])), torch.cat((high, high.amax(0)[None]))
+            at = row[sums["answer"]]
+            usual = excess(sums[f"held/{name}"], low[at], high[at]).mean()
             unit = torch.where(usual > 0, usual, torch.ones_like(usual))  # NaN, of none held, is not above 0
             state |= {f"{name}/low": low, f"{name}/high": high, f"{name}/unit": unit}
         return state
 
     def score(self, seen: Seen, state: State) -> torch.Tensor:
         """Add up the layers' excesses, each in its unit."""
-        answers = seen.logits.argmax(1)
-        total = torch.zeros(len(seen), dtype=torch.float64, device=answers.device)
+        at = state["row"][seen.logits.argmax(1)]
+        total = torch.zeros(len(seen), dtype=torch.float64, device=at.device)
         for name, value in seen.layers.items():
             low, high, unit = (state[f"{name}/{what}"] for what in ("low", "high", "unit"))
-            total = total + excess(gram_sums(value, self.powers, self.places), low[answers], high[answers]) / unit
+            total = total + excess(gram_sums(value, self.powers, self.places), low[at], high[at]) / unit
         return total
 
 
@@ -154,8 +167,3 @@ def excess(sums: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.T
     under = (low - sums).clamp(min=0) / (low + _TINY).abs()
     over = (sums - high).clamp(min=0) / (high + _TINY).abs()
     return (under + over).flatten(1).sum(1)
-
-
-def filled(limits: torch.Tensor, seen: torch.Tensor, widest: object) -> torch.Tensor:
-    """Return limits (classes, ...) in which classes that were not seen have those of all others together."""
-    return torch.where(seen[:, None, None], limits, widest(limits[seen], 0))  # type: ignore[operator]  # amin or amax

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from pydantic import Field
 
@@ -62,13 +63,17 @@ def densities(values: torch.Tensor, factor: float) -> tuple[torch.Tensor, torch.
     The bandwidth is Silverman's for a Gaussian, 0.9 min(deviation, interquartile range / 1.34) m ** -0.2, times factor.
     """
     spread = values.std(0)
-    quartiles = torch.quantile(values, torch.tensor([0.25, 0.75], dtype=values.dtype, device=values.device), dim=0)
-    within = (quartiles[1] - quartiles[0]) / 1.34
+    quartiles = np.quantile(values.cpu().numpy(), [0.25, 0.75], axis=0)
+    within = torch.from_numpy(quartiles[1] - quartiles[0]).to(spread) / 1.34
     width = 0.9 * torch.where(within > 0, torch.minimum(spread, within), spread) * len(values) ** -0.2 * factor
     first = values.min(0).values - _REACH * width
     step = (values.max(0).values + _REACH * width - first) / (_STEPS - 1)
     shares = counted((values - first) / step, _STEPS) / len(values)
-    distances = torch.arange(_STEPS, dtype=values.dtype, device=values.device)
-    exponents = -0.5 * ((distances[:, None] - distances) * (step / width)[:, None, None]).square()
-    logs = (exponents + shares.log()[:, None]).logsumexp(2) - (width * math.sqrt(2 * math.pi)).log()[:, None]
-    return first, step, logs
+    logs = [smoothed(share, reach) for share, reach in zip(shares, step / width, strict=True)]
+    return first, step, torch.stack(logs) - (width * math.sqrt(2 * math.pi)).log()[:, None]
+
+
+def smoothed(shares: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+    """Return the log (steps,) of the sum of kernels at all steps, weighted by shares (steps,); a step is in widths."""
+    places = step * torch.arange(len(shares), dtype=shares.dtype, device=shares.device)
+    return (shares.log() - 0.5 * (places[:, None] - places).square()).logsumexp(1)

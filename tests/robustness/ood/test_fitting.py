@@ -63,10 +63,16 @@ def test_fewer_images_than_features_are_shrunk_and_said() -> None:
 
 def test_missing_classes_and_single_images_are_said() -> None:
     labels = torch.tensor([0] * 30 + [2])
-    found = fit(Reader(model()), [Batch(pictures(31), labels)], [detectors.get("mahalanobis")()])
+    kinds = [detectors.get(name)() for name in ("mahalanobis", "gram")]
+    found = fit(Reader(model()), [Batch(pictures(31), labels)], kinds)
     assert "1 of 3 classes have no image: they have no centre" in found.notes
     assert any("1 classes have one image" in note for note in found.notes)
     assert found.fitted["mahalanobis"].state["classes"].tolist() == [0, 2]
+    assert any("1 of 3 classes have no limits" in note for note in found.notes)
+    limits = found.fitted["gram"].state
+    assert limits["row"].tolist() == [0, 2, 1], "the class that is missing has the last row, the widest"
+    (name,) = (key for key in limits if key.endswith("/high"))
+    assert torch.equal(limits[name][2], limits[name][:2].amax(0))
 
 
 def test_one_image_of_every_class_says_nothing_of_their_spread() -> None:

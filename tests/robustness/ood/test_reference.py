@@ -99,8 +99,8 @@ def test_gram_is_pytorch_oods_within_the_same_limits() -> None:
     features = maps.mean((2, 3))
     state = fitted(ours_, seen(features, labels, {"a": maps.flatten(2)}, of)).state
     reference = theirs.Gram(torch.nn.Identity(), [torch.nn.Identity()], CLASSES, num_poles_list=[1, 2])
-    reference.feature_min = [[state["a/low"][:, power].float() for power in (0, 1)]]
-    reference.feature_max = [[state["a/high"][:, power].float() for power in (0, 1)]]
+    reference.feature_min = [[state["a/low"][:-1, power].float() for power in (0, 1)]]
+    reference.feature_max = [[state["a/high"][:-1, power].float() for power in (0, 1)]]
     reference.layer_norm = state["a/unit"][None].float()
     shown = seen(new.mean((2, 3)), layers={"a": new.flatten(2)}, of=of)
     expected = reference.predict_structured(shown.logits, [new]).double()
