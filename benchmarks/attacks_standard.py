@@ -12,7 +12,7 @@ import torch
 import xai
 from benchmarks._published import CIFAR, CLEAN, ROBUST, Subject, since, subject
 
-SUBJECTS = {CLEAN: ("linf", 0.1, 200), CIFAR: ("linf", 0.5 / 255, 100), ROBUST: ("linf", 0.3, 200)}
+SUBJECTS = {CLEAN: ("linf", 0.1, 100), CIFAR: ("linf", 0.5 / 255, 50), ROBUST: ("linf", 0.3, 100)}
 BATCH = 250
 
 

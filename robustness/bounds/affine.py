@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, pairwise
 
 import torch
 
@@ -352,8 +355,8 @@ class Arranged(Affine):
         batched: bool = False,
     ) -> None:
         self._function = function
-        self._shapes = [tuple(shape) for shape in shapes]
-        self._signs = tuple(signs) or (1,) * len(self._shapes)
+        self.shapes = [tuple(shape) for shape in shapes]
+        self._signs = tuple(signs) or (1,) * len(self.shapes)
         self.terms = terms
         self.exact_on_boxes = alone
         self._batched = batched
@@ -392,7 +395,7 @@ class Arranged(Affine):
         """Return the function's gradient for each row."""
         if self._batched:
             return self._pull_batched(rows)
-        zeros = [rows.new_zeros(shape) for shape in self._shapes]
+        zeros = [rows.new_zeros(shape) for shape in self.shapes]
         offset, gradient = torch.func.vjp(self._function, *zeros)[:2]
         found = torch.vmap(gradient)(rows.flatten(0, 1))
         constant = total(rows, offset) if bool(offset.any()) else rows.new_zeros(rows.shape[:2], dtype=torch.float64)
@@ -400,10 +403,31 @@ class Arranged(Affine):
 
     def _pull_batched(self, rows: torch.Tensor) -> Pulled:
         flat = rows.flatten(0, 2)
-        zeros = flat.new_zeros(()).expand(len(flat), *self._shapes[0][1:])
+        zeros = flat.new_zeros(()).expand(len(flat), *self.shapes[0][1:])
         offset, gradient = torch.func.vjp(self._function, zeros)[:2]
         constant = (offset * flat).double().reshape(rows.shape).flatten(2).sum(-1)
         return [gradient(flat)[0].unflatten(0, rows.shape[:3])], constant
 
+    @cached_property
+    def origins(self) -> tuple[list[torch.Tensor], torch.Tensor] | None:
+        """For outputs that each take one number: where of each flat input (outputs), -1 elsewhere, and the constants.
+
+        None if outputs are made otherwise.
+        """
+        if not self.exact_on_boxes or min(self._signs) < 0:
+            return None
+        ends = list(accumulate((math.prod(shape) for shape in self.shapes), initial=1))
+        numbers = [
+            torch.arange(start, end, dtype=torch.float64).reshape(shape)
+            for (start, end), shape in zip(pairwise(ends), self.shapes, strict=True)
+        ]
+        found, turned = self._function(*numbers), self._function(*(-number for number in numbers))
+        moved = found != turned  # a constant stays
+        of_each = pairwise(ends)
+        places = [
+            torch.where(moved & (found >= start) & (found < end), found - start, -1).long() for start, end in of_each
+        ]
+        return places, torch.where(moved, 0.0, found)
+
     def _offset(self, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-        return self._function(*(torch.zeros(shape, dtype=dtype, device=device) for shape in self._shapes))
+        return self._function(*(torch.zeros(shape, dtype=dtype, device=device) for shape in self.shapes))

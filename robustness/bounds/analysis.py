@@ -301,6 +301,8 @@ class Analysis:
                 return self._certain(start, found + self._onwards(whole))[:, 0]
             found = found + gone[1] - total(here.rows.abs(), here.window.of(slack))
             for source, part in zip(step.inputs, gone[0], strict=True):
+                if part is None:
+                    continue
                 near[source] = near[source] + part if source in near else part
         return self._certain(start, found)[:, 0]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch.nn.functional import pad
 
-from xai.robustness.bounds.affine import Convolution, Scale, Sum
+from xai.robustness.bounds.affine import Arranged, Convolution, Scale, Sum
 from xai.robustness.bounds.elementwise import Lines
 from xai.robustness.bounds.maximum import Highest, Maximum
 from xai.robustness.bounds.operation import Operation, Relaxation, total
@@ -71,6 +71,9 @@ class Patch:
         return Window(0, shape[-2], 0, shape[-1]).filled(self.rows, self.window)
 
 
+Gone = tuple[Sequence[Patch | None], torch.Tensor]
+
+
 def is_map(shape: tuple[int, ...]) -> bool:
     """Say whether a value (1, channels, height, width) is a map that is worth windows."""
     return len(shape) == 4 and shape[0] == 1 and shape[-2] * shape[-1] >= SMALLEST_MAP
@@ -97,12 +100,17 @@ def patches(wanted: torch.Tensor, most: int) -> Iterator[tuple[Patch, torch.Tens
                 yield Patch(rows[:, None, None], window), places
 
 
-def back(operation: Operation, relaxation: Relaxation, patch: Patch) -> tuple[list[Patch], torch.Tensor] | None:
-    """Return what goes back through a step, and the constant (rows, 1); None if the step needs the whole map."""
+def back(operation: Operation, relaxation: Relaxation, patch: Patch) -> Gone | None:
+    """Return what goes back through a step, and the constant (rows, 1); None if the step needs the whole map.
+
+    An input that the window does not look at has None.
+    """
     if isinstance(operation, Convolution):
         return _through_convolution(operation, patch)
     if isinstance(operation, Maximum) and isinstance(relaxation, Highest):
         return _through_maximum(operation, relaxation, patch)
+    if isinstance(operation, Arranged):
+        return _through_moves(operation, patch)
     if isinstance(relaxation, Lines):
         (rows,), constant = relaxation.cropped(patch.window.of).pull(patch.rows)
     elif isinstance(operation, Scale):
@@ -115,7 +123,35 @@ def back(operation: Operation, relaxation: Relaxation, patch: Patch) -> tuple[li
     return [Patch(rows, patch.window)], constant
 
 
-def _through_maximum(step: Maximum, relaxation: Highest, patch: Patch) -> tuple[list[Patch], torch.Tensor] | None:
+def _through_moves(step: Arranged, patch: Patch) -> Gone | None:
+    if step.origins is None or any(len(shape) != 4 or shape[0] != 1 for shape in step.shapes):
+        return None
+    places, constants = step.origins
+    window = patch.window.of
+    found = [
+        _moved(patch.rows, window(place).flatten(), shape) for place, shape in zip(places, step.shapes, strict=True)
+    ]
+    return found, total(patch.rows, window(constants).to(patch.rows))
+
+
+def _moved(rows: torch.Tensor, places: torch.Tensor, shape: tuple[int, ...]) -> Patch | None:
+    """Return rows put where their numbers come from in a map of some shape; None if none come from it."""
+    places = places.to(rows.device)
+    (taken,) = torch.nonzero(places >= 0, as_tuple=True)
+    if len(taken) == 0:
+        return None
+    _, channels, height, width = shape
+    places = places[taken]
+    channel, y, x = places // (height * width), places // width % height, places % width
+    window = Window(int(y.min()), int(y.max()) + 1, int(x.min()), int(x.max()) + 1)
+    tall, wide = window.bottom - window.top, window.right - window.left
+    inner = (channel * tall + y - window.top) * wide + x - window.left
+    flat = rows.new_zeros(len(rows), channels * tall * wide)
+    flat.index_add_(1, inner, rows.flatten(1)[:, taken])
+    return Patch(flat.reshape(*rows.shape[:3], channels, tall, wide), window)
+
+
+def _through_maximum(step: Maximum, relaxation: Highest, patch: Patch) -> Gone | None:
     if not step.is_plain:
         return None
     window = patch.window
@@ -127,7 +163,7 @@ def _through_maximum(step: Maximum, relaxation: Highest, patch: Patch) -> tuple[
     return [Patch(rows, Window(*seen))], found
 
 
-def _through_convolution(step: Convolution, patch: Patch) -> tuple[list[Patch], torch.Tensor] | None:
+def _through_convolution(step: Convolution, patch: Patch) -> Gone | None:
     if not step.is_plain:
         return None
     rows, (top, left) = step.spread(patch.rows, (patch.window.top, patch.window.left))

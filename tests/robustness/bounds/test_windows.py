@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from tests.robustness.bounds.nets import box_of, lowered, output_bounds
 from xai.robustness.bounds import analysis as subject
@@ -14,21 +15,24 @@ from xai.robustness.bounds.rounding import Arithmetic, Rounding
 
 
 class Net(nn.Module):
-    """Strides, padding, dilation, groups, a branch that ends early, pooling, a turn that windows cannot follow."""
+    """Strides, padding, dilation, groups, a branch that ends early, numbers moved, means that windows cannot follow."""
 
     def __init__(self) -> None:
         super().__init__()
         self.one = nn.Conv2d(2, 4, 3, stride=2, padding=1)
         self.two = nn.Conv2d(4, 4, 3, padding=2, dilation=2, groups=2)
         self.norm, self.short = nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1)
-        self.three, self.four = nn.Conv2d(4, 6, (3, 2), stride=(2, 1)), nn.Conv2d(6, 3, 3, padding=1)
+        self.three, self.four = nn.Conv2d(4, 6, (3, 2), stride=(2, 1)), nn.Conv2d(12, 3, 3, padding=1)
+        self.five = nn.Conv2d(3, 3, 1)
         self.head = nn.Linear(3, 2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         one = self.one(x).relu()
         both = (self.norm(self.two(one)) - self.short(one)).relu()
         three = self.three(torch.max_pool2d(both, 3, stride=1, padding=1)).relu()
-        return self.head(self.four(three.flip(2) + three).relu()[:, :, 1, 1])  # type: ignore[no-any-return]  # modules are untyped
+        moved = F.pad(torch.cat((three, three.flip(2)), 1)[:, :, ::2], (1, 0, 0, 1), value=0.3)
+        means = F.avg_pool2d(self.four(moved).relu(), 2, 1)
+        return self.head(self.five(means).relu()[:, :, 1, 1])  # type: ignore[no-any-return]  # modules are untyped
 
 
 @pytest.mark.parametrize("samples", [1, 2])
