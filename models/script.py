@@ -6,6 +6,7 @@ TorchScript graph still knows its place in the hierarchy, so the nodes get it ba
 
 from __future__ import annotations
 
+import io
 import re
 import warnings
 from itertools import accumulate
@@ -28,7 +29,7 @@ def unscripted(script: torch.jit.ScriptModule, example: torch.Tensor) -> nn.Modu
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        converter = TS2EPConverter(script, (example,))
+        converter = TS2EPConverter(_copied(script), (example,))
         blocks, names = get_block_to_lifted_attrs(converter.ts_graph)
         program = _WithHierarchy(
             converter.ts_graph,
@@ -42,6 +43,18 @@ def unscripted(script: torch.jit.ScriptModule, example: torch.Tensor) -> nn.Modu
     _write_module_stacks(program.graph)
     _make_parameters(program, set(converter.name_to_param))
     return Program(program)
+
+
+def _copied(script: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
+    """Return a script with code of its own: the converter writes modules into one another, in place.
+
+    Scripts of one class share their code; what is saved after that would have no modules any more.
+    """
+    content = io.BytesIO()
+    torch.jit.save(script, content)
+    content.seek(0)
+    copy: torch.jit.ScriptModule = torch.jit.load(content, map_location="cpu")
+    return copy
 
 
 class _WithHierarchy(TS2FXGraphConverter):

@@ -130,7 +130,8 @@ def test_a_model_that_draws_is_told_of_and_the_record_does_not_depend_on_the_job
     network = (lambda x: module(x)) if black_box else module
     drawing = xai.load(network, shape=SHAPE, mean=0.0, std=1.0, range=(0.0, 1.0), classes=[*"abcde"])
     assert (drawing.graph is None) == black_box
-    plan = plan_attack(drawing, ["square" if black_box else "pgd"], epsilons=["0.1"], alarms=["none"])
+    name, brief = ("square", {"queries": 500}) if black_box else ("pgd", {})
+    plan = plan_attack(drawing, [name], epsilons=["0.1"], alarms=["none"], parameters={name: brief})
     before = torch.get_rng_state()
     one, two = (attack(drawing, open_data(data, drawing), plan, jobs=jobs) for jobs in (1, 2))
     assert torch.equal(before, torch.get_rng_state())
@@ -276,8 +277,9 @@ class Bright(nn.Module):
         return self.last(20 * (x.flatten(1).mean(1, keepdim=True) - 0.5))
 
 
-@pytest.mark.parametrize("output", ["logits", "probabilities"])
-@pytest.mark.parametrize("declared", [(), ("bright",), ("dark", "bright")])
+@pytest.mark.parametrize(
+    ("declared", "output"), [((), "logits"), (("bright",), "probabilities"), (("dark", "bright"), "logits")]
+)
 def test_labels_of_one_output_are_0_for_against_and_1_for_its_class(declared: tuple[str, ...], output: str) -> None:
     model = xai.load(Bright(output), shape=SHAPE, classes=declared, output=output, range=(0.0, 1.0))
     yes = declared[-1] if declared else "positive"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import xai.explainers
-from tests.architectures import ARCHITECTURES, Loader
+from tests.architectures import ARCHITECTURES, SIDE, Loader
 from xai.api import explain
 from xai.cli.main import run as command
 from xai.explainers.base import Attributor, explainers
@@ -105,16 +105,16 @@ def test_several_targets_get_what_each_gets_alone(name: str, small: Model, noise
 @pytest.mark.parametrize("name", explainers.all())
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_explainer_answers_on_every_architecture(name: str, architecture: str, loaded: Loader) -> None:
-    x = torch.rand((3, 224, 224), generator=torch.Generator().manual_seed(3))
+    x = torch.rand((3, SIDE, SIDE), generator=torch.Generator().manual_seed(3))
     run = explain(loaded(architecture), x, methods=name, measures="none", parameters={name: BRIEF.get(name, {})})
     (found,) = run
     assert found.record.status == "ok", found.record.reason
     if "map" in found.record.artefacts:
         assert found.record.values["blank"].value is False
-        assert found.map.shape == (224, 224)
+        assert found.map.shape == (SIDE, SIDE)
     else:
         assert found.record.values["rose"].value is True
-        assert found.picture.shape == (3, 224, 224)
+        assert found.picture.shape == (3, SIDE, SIDE)
 
 
 @pytest.fixture

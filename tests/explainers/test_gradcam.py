@@ -9,7 +9,7 @@ from pytorch_grad_cam import GradCAM as Reference
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
-from tests.architectures import MEAN, STD, Loader, network
+from tests.architectures import MEAN, SIDE, STD, Loader, network
 from tests.networks import Mlp, Small, seeded
 from xai.api import explain, load
 from xai.errors import UsageError
@@ -39,7 +39,7 @@ def tokens_on_grid(value: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_it_equals_the_grad_cam_package(name: str, loaded: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
     model, reference_network = loaded(name), network(name)
-    x = torch.rand((3, 224, 224), generator=torch.Generator().manual_seed(3))
+    x = torch.rand((3, SIDE, SIDE), generator=torch.Generator().manual_seed(3))
     found = _non_blank(model, x)
     layer, target = found.record.parameters["layer"], found.record.target.index
     assert layer == ARCHITECTURES[name]

@@ -46,6 +46,14 @@ def forms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
     return made
 
 
+def test_opening_a_live_script_leaves_its_code_as_it_was() -> None:
+    """Scripts of one class share their code, and torch's converter writes into it."""
+    script = torch.jit.script(seeded(Small))
+    code = script.code
+    load(script, shape=(3, 16, 16))
+    assert script.code == code
+
+
 FORMS = ["new.pt", "old.pth", "checkpoint.pt", "weights.safetensors", "traced.pt", "scripted.pt", "live script"]
 
 
