@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -19,10 +20,11 @@ from xai.reports.artefacts import FOLDER, FolderStore
 from xai.reports.evidence import Evidence
 from xai.reports.html.page import SIDE_FOLDER, render
 from xai.reports.records import SCHEMA, Artefact, Finding, RunRecord
+from xai.reports.renderings import RENDERINGS, renderings
 
 RECORD, MANIFEST, REPORT = "record.json", "manifest.json", "report.html"
 LOCK = ".lock"  # in the folder that is written to
-OURS = {RECORD, MANIFEST, REPORT, FOLDER, SIDE_FOLDER}
+OURS = {RECORD, MANIFEST, REPORT, FOLDER, SIDE_FOLDER, *RENDERINGS}
 if sys.platform != "win32":  # which has no such locks
     import fcntl
 
@@ -149,12 +151,14 @@ def publish(run: Evidence, partial: Path) -> None:
     """Write record, renderings and manifest of a run whose artefacts lie in the folder already."""
     _write(partial, RECORD, (run.record.model_dump_json(indent=1) + "\n").encode())
     _render(run, partial)
-    manifest = {
+    manifest: dict[str, Any] = {
         "schema_version": SCHEMA,
         "files": {name: _sha256(partial / name) for name in [RECORD, *_artefacts(run.record)]},
         "model": {"digest": run.record.model.digest, "fingerprint": run.record.model.fingerprint},
         "inputs": {record.id: record.digest for record in run.record.inputs},
     }
+    if run.record.audit:
+        manifest["policy"] = run.record.audit.policy.digest
     _write(partial, MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
 
 
@@ -208,6 +212,8 @@ def rerender(folder: Path) -> Path:
 def _render(run: Evidence, folder: Path) -> None:
     page = render(run)
     for name, content in page.files.items():
+        _write(folder, name, content)
+    for name, content in renderings(run).items():
         _write(folder, name, content)
     _write(folder, REPORT, page.html.encode())
 

@@ -26,6 +26,7 @@ from xai.reports.records import Finding, Scalar, Value, Verdict
 from xai.reports.words import amount
 
 DEFAULT = Fraction(19, 20)
+HEURISTIC, SEARCHED = "heuristic", "The evidence is a heuristic's: it is no proof."
 RECORDED = (1 + CONFIDENCE) / 2  # of one end of a recorded interval by itself
 
 
@@ -221,8 +222,11 @@ def _guarded(decision: Decision) -> Decision:
         for trust in source.finding.trust
         if trust.status == "ok" and trust.speaks == "against"
     ]
-    if decision.verdict != "holds" or not against:
+    if decision.verdict != "holds":
         return decision
+    if not against:
+        tried = any(source.finding.kind == HEURISTIC for source in decision.sources if source.trust is None)
+        return replace(decision, sentence=f"{decision.sentence} {SEARCHED}") if tried else decision
     reason = f"The figure would do, but {against[0].title} speaks against it: {against[0].sentence}"
     return replace(decision, verdict="not decided", sentence=f"{decision.sentence} {reason}", reason=reason)
 

@@ -86,8 +86,9 @@ class Demand:
         return f"{self.metric} {self.comparison} {self.written}{' as measured' if self.as_measured else sure}"
 
     def surely(self, confidence: Fraction) -> Demand:
-        """Return the same with a confidence, where nothing was said of one."""
-        return self if self.confidence or self.as_measured else replace(self, confidence=confidence)
+        """Return the same with a confidence, where nothing was said of one; a word or truth value needs none."""
+        plain = self.as_measured or not isinstance(self.threshold, Fraction)
+        return self if self.confidence or plain else replace(self, confidence=confidence)
 
     def met_by(self, value: float | bool | str) -> bool:
         """Say whether a value, taken for the truth, is as demanded.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from typing import Any
+
 import numpy as np
 
-from xai.reports.artefacts import MemoryStore, put
+from xai.reports.artefacts import MemoryStore, Store, put, put_rows
 from xai.reports.intervals import clopper_pearson
 from xai.reports.records import (
     AuditRecord,
@@ -85,9 +88,50 @@ def attacked(counts: dict[str, int], total: int = 200, **parameters: Scalar) -> 
     return finding("robustness", values, kind="heuristic", parameters=settings)
 
 
-def whole(*findings: Finding, audit: AuditRecord | None = None, name: str = "net") -> Run:
+def images(
+    right: list[bool], distance: list[float], groups: tuple[str, ...] = ("day", "night")
+) -> list[dict[str, Any]]:
+    """Return the rows of an attack, an image each; 0.0 as a distance says that nothing was found."""
+    return [
+        {
+            "id": f"image-{i}",
+            "source": f"images/{i}.png",
+            "digest": f"{i:064x}",
+            "group": groups[i % len(groups)],
+            "label": i % 2,
+            "labelled": True,
+            "right": good,
+            "distance": distance[i] or None,
+            "corrupted": {"blur 3": good},
+        }
+        for i, good in enumerate(right)
+    ]
+
+
+def stored(rows: list[dict[str, Any]], sizes: tuple[str, ...], store: Store, **parameters: Scalar) -> Finding:
+    """Return a finding of accuracy under attack whose values follow from its rows, with all that a page draws."""
+    right = np.array([row["right"] for row in rows])
+    found = np.array([np.inf if row["distance"] is None else row["distance"] for row in rows])
+    distance = np.where(right, found, 0.0)
+    epsilons = {name: float(Fraction(name)) for name in sizes}
+    counts = {name: int((distance > size).sum()) for name, size in epsilons.items()}
+    made = attacked(counts, len(rows), **{f"epsilon {name}": size for name, size in epsilons.items()}, **parameters)
+    fell = np.isfinite(found) & right
+    values = {**made.values, "accuracy": share(int(right.sum()), len(rows))}
+    values |= {f"success rate at {name}": share(int(right.sum()) - n, int(right.sum())) for name, n in counts.items()}
+    values |= {"claimed": Value(value=int(fell.sum()), n=int(right.sum())), "not confirmed": Value(value=0, n=9)}
+    steps = np.unique([0.0, *distance[np.isfinite(distance)], *epsilons.values()])
+    curve = {"epsilons": steps, "robust accuracy": np.array([(distance > step).mean() for step in steps])}
+    artefacts = {"rows": put_rows(store, rows), **{name: put(store, array) for name, array in curve.items()}}
+    settings: dict[str, Scalar] = {**made.parameters, "confirmed in": "onnxruntime"}
+    return made.model_copy(update={"values": values, "parameters": settings, "artefacts": artefacts})
+
+
+def whole(
+    *findings: Finding, audit: AuditRecord | None = None, name: str = "net", store: MemoryStore | None = None
+) -> Run:
     """Return a run with these findings and one input."""
-    store = MemoryStore()
+    store = store or MemoryStore()
     prepared = put(store, np.linspace(0, 1, 3 * 8 * 8, dtype=np.float32).reshape(3, 8, 8))
     given = InputRecord(
         id="star",
@@ -105,7 +149,12 @@ def whole(*findings: Finding, audit: AuditRecord | None = None, name: str = "net
         architecture="",
         digest="1" * 64,
         fingerprint="2" * 64,
-        card={"input": {"shape": [3, 8, 8], "range": [0.0, 1.0]}, "classes": list(CLASSES), "output": "logits"},
+        card={
+            "input": {"shape": [3, 8, 8], "range": [0.0, 1.0]},
+            "classes": list(CLASSES),
+            "output": "logits",
+            "measured": {},
+        },
         assumed=(),
         parameters=1234,
         layers=(),
