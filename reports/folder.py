@@ -153,7 +153,7 @@ def publish(run: Evidence, partial: Path) -> None:
     _render(run, partial)
     manifest: dict[str, Any] = {
         "schema_version": SCHEMA,
-        "files": {name: _sha256(partial / name) for name in [RECORD, *_artefacts(run.record)]},
+        "files": {name: sha256_of(partial / name) for name in [RECORD, *artefacts_of(run.record)]},
         "model": {"digest": run.record.model.digest, "fingerprint": run.record.model.fingerprint},
         "inputs": {record.id: record.digest for record in run.record.inputs},
     }
@@ -166,7 +166,7 @@ def save(run: Evidence, folder: Path, *, overwrite: bool = False) -> Path:
     """Write a whole run to a folder; return the report's path."""
     with writing(folder, overwrite=overwrite) as partial:
         store = FolderStore(partial)
-        for name in _artefacts(run.record):
+        for name in artefacts_of(run.record):
             store.write(name, run.store.read(name))
         publish(run, partial)
     return folder / REPORT
@@ -251,7 +251,8 @@ def _check_free(folder: Path, overwrite: bool, ours: Iterable[str] = ()) -> None
         )
 
 
-def _artefacts(record: RunRecord) -> list[str]:
+def artefacts_of(record: RunRecord) -> list[str]:
+    """Return the paths of all artefacts that a record names."""
     found = [entry.prepared.path for entry in record.inputs]
     found += [artefact.path for finding in record.findings for artefact in _held(finding)]
     return sorted({path for path in found if path.startswith(f"{FOLDER}/")})
@@ -261,6 +262,7 @@ def _held(finding: Finding) -> list[Artefact]:
     return [*finding.artefacts.values(), *(kept for trust in finding.trust for kept in trust.artefacts.values())]
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Return a file's sha256."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
