@@ -50,6 +50,14 @@ class Evidence:
         low, high = self.record.model.card["input"]["range"]
         return float(low), float(high)
 
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {finding.id: place for place, finding in enumerate(self.findings, 1)}
+
+    def anchor(self, finding: Finding) -> str:
+        """Return the name of a finding's place on the page, "" where nothing points to it."""
+        return f"finding-{self._places[finding.id]}" if self.record.audit else ""
+
     def array(self, finding: Finding | Trust, name: str) -> np.ndarray:
         """Return one of a finding's arrays, or of a measure's; raise TamperedError if its bytes changed."""
         return get(self.store, finding.artefacts[name])

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -19,10 +20,11 @@ from xai.reports.artefacts import FOLDER, FolderStore
 from xai.reports.evidence import Evidence
 from xai.reports.html.page import SIDE_FOLDER, render
 from xai.reports.records import SCHEMA, Artefact, Finding, RunRecord
+from xai.reports.renderings import RENDERINGS, renderings
 
 RECORD, MANIFEST, REPORT = "record.json", "manifest.json", "report.html"
 LOCK = ".lock"  # in the folder that is written to
-OURS = {RECORD, MANIFEST, REPORT, FOLDER, SIDE_FOLDER}
+OURS = {RECORD, MANIFEST, REPORT, FOLDER, SIDE_FOLDER, *RENDERINGS}
 if sys.platform != "win32":  # which has no such locks
     import fcntl
 
@@ -149,12 +151,14 @@ def publish(run: Evidence, partial: Path) -> None:
     """Write record, renderings and manifest of a run whose artefacts lie in the folder already."""
     _write(partial, RECORD, (run.record.model_dump_json(indent=1) + "\n").encode())
     _render(run, partial)
-    manifest = {
+    manifest: dict[str, Any] = {
         "schema_version": SCHEMA,
-        "files": {name: _sha256(partial / name) for name in [RECORD, *_artefacts(run.record)]},
+        "files": {name: sha256_of(partial / name) for name in [RECORD, *artefacts_of(run.record)]},
         "model": {"digest": run.record.model.digest, "fingerprint": run.record.model.fingerprint},
         "inputs": {record.id: record.digest for record in run.record.inputs},
     }
+    if run.record.audit:
+        manifest["policy"] = run.record.audit.policy.digest
     _write(partial, MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
 
 
@@ -162,7 +166,7 @@ def save(run: Evidence, folder: Path, *, overwrite: bool = False) -> Path:
     """Write a whole run to a folder; return the report's path."""
     with writing(folder, overwrite=overwrite) as partial:
         store = FolderStore(partial)
-        for name in _artefacts(run.record):
+        for name in artefacts_of(run.record):
             store.write(name, run.store.read(name))
         publish(run, partial)
     return folder / REPORT
@@ -209,6 +213,8 @@ def _render(run: Evidence, folder: Path) -> None:
     page = render(run)
     for name, content in page.files.items():
         _write(folder, name, content)
+    for name, content in renderings(run).items():
+        _write(folder, name, content)
     _write(folder, REPORT, page.html.encode())
 
 
@@ -245,7 +251,8 @@ def _check_free(folder: Path, overwrite: bool, ours: Iterable[str] = ()) -> None
         )
 
 
-def _artefacts(record: RunRecord) -> list[str]:
+def artefacts_of(record: RunRecord) -> list[str]:
+    """Return the paths of all artefacts that a record names."""
     found = [entry.prepared.path for entry in record.inputs]
     found += [artefact.path for finding in record.findings for artefact in _held(finding)]
     return sorted({path for path in found if path.startswith(f"{FOLDER}/")})
@@ -255,6 +262,7 @@ def _held(finding: Finding) -> list[Artefact]:
     return [*finding.artefacts.values(), *(kept for trust in finding.trust for kept in trust.artefacts.values())]
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Return a file's sha256."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from scipy.special import betaincinv
 
 CONFIDENCE = 0.95
@@ -44,4 +46,47 @@ def trials_needed(share: float, half_width: float, confidence: float = CONFIDENC
     while enough - small > 1:
         middle = (small + enough) // 2
         small, enough = (middle, enough) if wide(middle) else (small, middle)
+    return enough
+
+
+def one_sided(count: int, total: int, confidence: float) -> tuple[float, float]:
+    """Return a lower and an upper end, each of which is right, by itself, with at least that confidence.
+
+    Args:
+        count: successes, 0 to total.
+        total: independent trials.
+        confidence: of each end, above a half and below 1.
+    """
+    return clopper_pearson(count, total, 2 * confidence - 1)
+
+
+def trials_to_decide(share: float, threshold: float, confidence: float, most: int = 10**8) -> int | None:
+    """Return about how many trials put the one-sided end for that share on its own side of the threshold.
+
+    Counts are rounded toward the threshold, so the figure is rather too large than too small. None where share and
+    threshold are the same, or more than `most` would be needed.
+
+    Args:
+        share: that is expected, 0 to 1.
+        threshold: that it is compared with.
+        confidence: of the end.
+        most: trials.
+    """
+
+    def undecided(total: int) -> bool:
+        if share > threshold:
+            return one_sided(math.floor(share * total + 1e-9), total, confidence)[0] < threshold
+        return one_sided(math.ceil(share * total - 1e-9), total, confidence)[1] >= threshold
+
+    if share == threshold:
+        return None
+    enough = 1
+    while undecided(enough):
+        enough *= 2
+        if enough > most:
+            return None
+    small = enough // 2
+    while enough - small > 1:
+        middle = (small + enough) // 2
+        small, enough = (middle, enough) if undecided(middle) else (small, middle)
     return enough

@@ -11,6 +11,7 @@ SCHEMA: Literal["xai.run/1"] = "xai.run/1"
 Status = Literal["ok", "skipped", "failed"]
 Verdict = Literal["holds", "violated", "not decided"]
 Speaks = Literal["for", "against", "neither"]
+Severity = Literal["must", "should", "may"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Scalar = bool | int | Finite | str | None
 
@@ -28,7 +29,7 @@ class Value(Record):
         value: what was measured; None if it could not be.
         unit: its unit, in words.
         n: how many things it was measured on.
-        interval: its confidence interval, if it is an estimate.
+        interval: its two-sided 95 % confidence interval, if it is an estimate.
     """
 
     value: Scalar
@@ -290,6 +291,124 @@ class Finding(Record):
         return self.model_copy(update={"seconds": 0.0, "trust": trust})
 
 
+class EvidenceRecord(Record):
+    """Where a requirement's value was found.
+
+    Args:
+        finding: id of the finding.
+        value: the value's name.
+        measure: the measure that gives it, "" if the finding itself does.
+    """
+
+    finding: str
+    value: str
+    measure: str = ""
+
+
+class RequirementRecord(Record):
+    """What was required before anything was measured, and what came of it.
+
+    Args:
+        id: unique within the policy.
+        text: what is required, in the words of who requires it.
+        demand: the expression that decides, its confidence included.
+        severity: "must", "should" or "may".
+        clauses: "<profile> <clause>" that it serves.
+        verdict: holds, violated or not decided.
+        sentence: what was measured, in words.
+        reason: why it is not decided, "" where it is.
+        kind: what the evidence is worth: exact, sound, statistical or heuristic; "" without evidence.
+        estimate: what was measured.
+        interval: the two one-sided ends that decide.
+        n: how many things it was measured on.
+        needed: about how many would decide it.
+        evidence: where the value was found.
+    """
+
+    id: str
+    text: str
+    demand: str
+    severity: Severity
+    clauses: tuple[str, ...] = ()
+    verdict: Verdict
+    sentence: str
+    reason: str = ""
+    kind: str = ""
+    estimate: Scalar = None
+    interval: tuple[Finite, Finite] | None = None
+    n: int | None = None
+    needed: int | None = None
+    evidence: tuple[EvidenceRecord, ...] = ()
+
+
+class ClauseRecord(Record):
+    """A clause of a standard, as far as a report can serve it.
+
+    Args:
+        id: as the standard numbers it.
+        asks: what it asks, in other words.
+        families: of findings that are evidence for it; "record" is the record itself.
+        beyond: what it asks and nothing here looks at; "" if there is nothing of the kind.
+        outside: why it is outside of what a report can serve, "" if it is not.
+    """
+
+    id: str
+    asks: str
+    families: tuple[str, ...] = ()
+    beyond: str = ""
+    outside: str = ""
+
+
+class ProfileRecord(Record):
+    """A standard's clauses, as they were when the policy was read.
+
+    Args:
+        name: by which a policy calls it.
+        title: of the standard, with its version.
+        note: what a reader must know of it.
+        digest: sha256 of its file.
+        clauses: that a report may serve.
+    """
+
+    name: str
+    title: str
+    note: str = ""
+    digest: str
+    clauses: tuple[ClauseRecord, ...]
+
+
+class PolicyRecord(Record):
+    """The policy, whole: what was said before anything was measured.
+
+    Args:
+        source: its file.
+        digest: sha256 of the file's bytes.
+        read: when it was read, ISO 8601 in UTC; before the first analysis.
+        text: the whole file.
+    """
+
+    source: str
+    digest: str
+    read: str
+    text: str
+
+
+class AuditRecord(Record):
+    """What was required of a model, against which standards, and what came of it.
+
+    Args:
+        schema_version: of this part.
+        policy: it was required in.
+        profiles: the standards that are served.
+        requirements: with their verdicts.
+    """
+
+    schema_version: Literal["xai.audit/1"] = "xai.audit/1"
+    policy: PolicyRecord
+    profiles: tuple[ProfileRecord, ...] = ()
+    requirements: tuple[RequirementRecord, ...] = ()
+
+
 class RunRecord(Record):
     """A whole run: what was asked, of what, with what, and what was found.
 
@@ -305,6 +424,7 @@ class RunRecord(Record):
         inputs: the inputs.
         findings: what was found.
         notes: what a reader must know of the whole run.
+        audit: what was required, where anything was.
     """
 
     schema_version: Literal["xai.run/1"] = SCHEMA
@@ -318,3 +438,4 @@ class RunRecord(Record):
     inputs: tuple[InputRecord, ...]
     findings: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
+    audit: AuditRecord | None = None

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from xai.reports.evidence import Evidence
 from xai.reports.figures import encoded, picture, thumbnail
 from xai.reports.html.architecture import drawing
+from xai.reports.html.audit import audit_parts
 from xai.reports.html.sections.base import Figure, Pictures, section_for
 from xai.reports.records import Finding, InputRecord
 from xai.reports.words import amount, memory, number, share, short
@@ -76,6 +77,18 @@ _HEADS = {
         "are no proof.",
         alone="What is known of all images",
         about_alone="Shares are of all images that could be read, with intervals for how few they are.",
+        alone_first=True,
+        noun="image",
+    ),
+    "audit": Head(
+        title="verification report",
+        kicker="verification report",
+        before="What was required of",
+        after=", and what was found",
+        caution="This report says what was measured against what was required beforehand. It is no certificate: what "
+        "holds was found on these data, with these methods, and each of them says what it does not mean.",
+        alone="What was found",
+        about_alone="The evidence, analysis by analysis.",
         alone_first=True,
         noun="image",
     ),
@@ -157,14 +170,16 @@ def _visible(value: object) -> object:
 
 def _render(run: Evidence, pictures: Inline | Beside) -> Page:
     jinja = environment()
-    style = (_TEMPLATES / "report.css").read_text(encoding="utf-8")
+    sheets = ("report.css", "audit.css") if run.record.audit else ("report.css",)
+    style = "".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in sheets)
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     images = "data:" if isinstance(pictures, Inline) else "'self' data:"
     html = jinja.get_template("report.html").render(
         run=run.record,
         inputs=[_input(run, record, pictures, jinja) for record in run.record.inputs],
         alone=_panels(run, None, pictures, jinja),
-        headline=_headline(run),
+        headline=[] if run.record.audit else _headline(run),
+        audit=audit_parts(run, jinja),
         tally=_tally(run.findings),
         methods=list(dict.fromkeys(finding.title for finding in run.findings)),
         head=_HEADS.get(run.record.verb, _HEADS["explain"]),

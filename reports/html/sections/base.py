@@ -57,7 +57,8 @@ class Section(ABC):
         if finding.status == "ok":
             filled = _template(jinja, self.body).render(f=finding, **self.context(finding, run, pictures))
             body = Markup(filled)  # rendered with autoescape on
-        return Markup(jinja.get_template("panel.html").render(f=finding, body=body, wide=self.wide))  # as above
+        about = {"f": finding, "body": body, "wide": self.wide, "anchor": run.anchor(finding)}
+        return Markup(jinja.get_template("panel.html").render(about))  # as above
 
 
 @lru_cache(maxsize=32)

@@ -1,0 +1,402 @@
+"""From a metric to the values of findings that answer it: a table of short names, and two general forms.
+
+    accuracy                    worst_group_accuracy        robust_accuracy(standard, 2/255)
+    certified_accuracy(1/255)   corruption(NAME, 3)         FAMILY.VALUE(...)  value(FINDING, 'VALUE')
+
+A metric that no finding answers, or more than one, is not resolved, and says why: nothing is taken instead.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal, NamedTuple
+
+from xai.reports.policy.expression import ExpressionError, Metric, read_number
+from xai.reports.records import Finding, Trust, Value
+
+NORMS = ("linf", "l2", "l1")
+GIVEN = "given"  # what a finding's parameter "labels" says where no answer of the model's own was taken for right
+MEASURED_ON = ("performance", "robustness", "bounds")  # families that tell accuracy, the first that is there
+PREPOSITIONS = ("on", "at", "of", "for")
+
+Better = Literal["more", "less", ""]
+How = Literal["one", "least", "share for"]
+
+
+class Source(NamedTuple):
+    """One value of one finding.
+
+    Args:
+        finding: that gives it.
+        name: of the value.
+        value: as it was measured.
+        trust: the measure that gives it, if it is not the finding itself.
+    """
+
+    finding: Finding
+    name: str
+    value: Value
+    trust: Trust | None = None
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What answers a metric.
+
+    Args:
+        sources: the values.
+        how: whether it is one value, the least of several, or the share of findings that a measure speaks for.
+        reason: why there is no answer, "" if there is.
+        lost: findings that should have had a say and could not, where a share is asked for.
+    """
+
+    sources: tuple[Source, ...] = ()
+    how: How = "one"
+    reason: str = ""
+    lost: tuple[Finding, ...] = ()
+
+
+Answer = Callable[[tuple[str, ...], Sequence[Finding]], Resolved]
+
+
+class Short(NamedTuple):
+    """A short name for a value that many ask for.
+
+    Args:
+        usage: how it is written.
+        better: whether more or less of it is better.
+        check: raises ExpressionError for arguments that do not fit.
+        answer: finds it.
+    """
+
+    usage: str
+    better: Better
+    check: Callable[[tuple[str, ...]], object]
+    answer: Answer
+
+
+def check(metric: Metric) -> None:
+    """Raise ExpressionError for a metric that is not known, or has arguments that do not fit."""
+    short = SHORT.get(metric.name)
+    if short is not None:
+        try:
+            short.check(metric.arguments)
+        except ExpressionError as error:
+            raise ExpressionError(f"{metric}: expected {short.usage}: {error}") from None
+    elif metric.name == "value":
+        _general(metric.arguments)
+    elif metric.name.count(".") != 1 or metric.name.endswith("."):
+        near = difflib.get_close_matches(metric.name, [*SHORT, "value"], n=2, cutoff=0.5)
+        known = ", ".join(one.usage for one in SHORT.values())
+        told = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are: {known}"
+        raise ExpressionError(
+            f"there is no metric {metric.name[:60]!r}; {told} Any other value is value(FINDING, 'NAME') or FAMILY.NAME"
+        )
+
+
+def check_threshold(metric: Metric, threshold: object) -> None:
+    """Raise ExpressionError for a threshold that a metric can never be compared with: a share lies from 0 to 1."""
+    if metric.name not in SHORT:
+        return
+    if not isinstance(threshold, Fraction):
+        raise ExpressionError(f"{metric} is a share: expected a number, received {threshold!r}")
+    if not 0 <= threshold <= 1:
+        raise ExpressionError(
+            f"{metric} is a share, from 0 to 1: received {float(threshold):g}; did you mean {float(threshold):g} %?"
+        )
+
+
+def better(metric: Metric) -> Better:
+    """Return whether more or less of a metric is better, "" if that is not known."""
+    return SHORT[metric.name].better if metric.name in SHORT else ""
+
+
+def resolve(metric: Metric, findings: Sequence[Finding]) -> Resolved:
+    """Return what in the findings answers a metric."""
+    if metric.name in SHORT:
+        return SHORT[metric.name].answer(metric.arguments, findings)
+    if metric.name == "value":
+        return _value(*_general(metric.arguments), findings)
+    family, _, name = metric.name.partition(".")
+    return _of_family(family, name, metric.arguments, findings)
+
+
+# --- what the short names look for ---
+
+
+def _accuracy(_: tuple[str, ...], findings: Sequence[Finding]) -> Resolved:
+    return _labelled(_first(MEASURED_ON, findings), lambda name: name == "accuracy", "accuracy")
+
+
+def _part(word: str) -> Answer:
+    """Return what finds the accuracy of one class or group."""
+
+    def answer(arguments: tuple[str, ...], findings: Sequence[Finding]) -> Resolved:
+        wanted = f"accuracy of {word} {arguments[0]}"
+        return _labelled(_first(MEASURED_ON, findings), lambda name: name == wanted, wanted)
+
+    return answer
+
+
+def _worst(word: str) -> Answer:
+    """Return what finds the accuracy of all classes or groups: the least decides, and those named must be there."""
+
+    def answer(arguments: tuple[str, ...], findings: Sequence[Finding]) -> Resolved:
+        start = f"accuracy of {word} "
+        found = _labelled(
+            _first(MEASURED_ON, findings), lambda name: name.startswith(start), f"{start}...", several=True
+        )
+        missing = {start + name for name in arguments} - {source.name for source in found.sources}
+        if missing and not found.reason:
+            return Resolved(reason=f"the data hold no {', '.join(sorted(missing)).replace('accuracy of ', '')}")
+        if arguments and not found.reason:
+            kept = tuple(source for source in found.sources if source.name.removeprefix(start) in arguments)
+            return Resolved(kept, "least")
+        return found if found.reason else Resolved(found.sources, "least")
+
+    return answer
+
+
+def _sized(families: Sequence[str], word: str) -> Answer:
+    """Return what finds a share at a size of the change; a norm and a plan may be named."""
+
+    def answer(arguments: tuple[str, ...], findings: Sequence[Finding]) -> Resolved:
+        size, norm, plan = _threat(arguments)
+        candidates = _first(families, findings)
+        wanted = {"norm": norm, "plan": plan}
+        fitting = [finding for finding in candidates if _fits(finding, wanted)]
+        if candidates and not fitting:
+            had = ", ".join(
+                f"{name} {finding.parameters.get(name)}" for finding in candidates for name in wanted if wanted[name]
+            )
+            return Resolved(reason=f"it was not measured so: the findings' are of {had}")
+        return _labelled(fitting, lambda name: _is_at(name, word, size), f"{word} at {arguments[-1]}")
+
+    return answer
+
+
+def _corruption(arguments: tuple[str, ...], findings: Sequence[Finding]) -> Resolved:
+    name, severity = arguments
+    if reason := next(filter(None, map(_own_labels, _first(MEASURED_ON, findings))), ""):
+        return Resolved(reason=reason)
+    candidates = [one for one in findings if one.family == "corruption" and one.method == name]
+    wanted = f"accuracy at severity {severity}"
+    return _one(candidates, lambda value: value == wanted, f"{wanted} of {name}")
+
+
+def _calibration(_: tuple[str, ...], findings: Sequence[Finding]) -> Resolved:
+    return _of_family("calibration", "ece", (), findings)
+
+
+# --- the general forms ---
+
+
+def _general(arguments: tuple[str, ...]) -> tuple[str, str, str]:
+    if len(arguments) not in (2, 3):
+        raise ExpressionError(
+            "expected value(FINDING, 'NAME') or value(METHOD, 'NAME', INPUT), received "
+            f"{len(arguments)} argument{'' if len(arguments) == 1 else 's'}"
+        )
+    return arguments[0], arguments[1], arguments[2] if len(arguments) == 3 else ""
+
+
+def _value(of: str, name: str, about: str, findings: Sequence[Finding]) -> Resolved:
+    """Find a value by the finding's id, or by its method (and input); `measure: name` is that of a measure."""
+    named = [finding for finding in findings if finding.id == of]
+    candidates = named or [finding for finding in findings if finding.method == of and about in ("", finding.input)]
+    measure, colon, inner = name.partition(": ")
+    if colon and not any(name in finding.values for finding in candidates):
+        return _of_measure(candidates, measure, inner)
+    return _one(candidates, lambda value: value == name, f"{name!r} of {of}")
+
+
+def _of_measure(candidates: Sequence[Finding], measure: str, name: str) -> Resolved:
+    held = [(finding, trust) for finding in candidates for trust in finding.trust if trust.measure == measure]
+    sources = tuple(
+        Source(finding, name, trust.values[name], trust)
+        for finding, trust in held
+        if trust.status == "ok" and name in trust.values
+    )
+    reasons = [f"{trust.title} {trust.status}: {trust.reason}" for _, trust in held if trust.status != "ok"]
+    return _single(sources, candidates, f"{measure}: {name}", reasons)
+
+
+def _of_family(family: str, name: str, arguments: tuple[str, ...], findings: Sequence[Finding]) -> Resolved:
+    """Find a value by family and name, or the share of its findings that a measure of that name speaks for.
+
+    Each argument must be the finding's method, id, input or one of its parameters, or end the value's name: "NAME on
+    ARGUMENT".
+    """
+    candidates = [finding for finding in findings if finding.family == family]
+    ends = {_plain(f"{name} {word} {argument}"): argument for word in PREPOSITIONS for argument in arguments}
+
+    def says(finding: Finding, value: str) -> bool:
+        if _plain(value) != _plain(name) and _plain(value) not in ends:
+            return False
+        said = ends.get(_plain(value))
+        return all(argument == said or _is_of(finding, argument) for argument in arguments)
+
+    of_findings = [argument for argument in arguments if any(_is_of(finding, argument) for finding in candidates)]
+    told = [finding for finding in candidates if all(_is_of(finding, argument) for argument in of_findings)]
+    if any(trust.measure == name for finding in candidates for trust in finding.trust):
+        return _share_for(name, told)
+    shown = f"{Metric(name, arguments)} of the family {family}"
+    pairs = [(finding, value) for finding in candidates for value in finding.values if says(finding, value)]
+    sources = tuple(Source(finding, value, finding.values[value]) for finding, value in pairs if finding.status == "ok")
+    return _single(sources, told, shown)
+
+
+def _share_for(measure: str, findings: Sequence[Finding]) -> Resolved:
+    """Return every finding that a measure has a say in; where it has none, the finding is lost."""
+    if not findings:
+        return Resolved(reason=f"there is no such finding that {measure} could speak of")
+    sources, lost = [], []
+    for finding in findings:
+        said = [trust for trust in finding.trust if trust.measure == measure and trust.status == "ok"]
+        if finding.status == "ok" and said:
+            sources.append(Source(finding, measure, Value(value=said[0].speaks), said[0]))
+        else:
+            lost.append(finding)
+    return Resolved(tuple(sources), "share for", lost=tuple(lost))
+
+
+# --- what they have in common ---
+
+
+def _first(families: Iterable[str], findings: Sequence[Finding]) -> list[Finding]:
+    """Return the findings about all inputs of the first family that has any; a skipped one is not stood in for."""
+    for family in families:
+        held = [finding for finding in findings if finding.family == family and finding.input is None]
+        if held:
+            return held
+    return []
+
+
+def _labelled(
+    candidates: Sequence[Finding], says: Callable[[str], bool], wanted: str, *, several: bool = False
+) -> Resolved:
+    """Return values that count right answers, if labels were given: a model is always right by its own answers."""
+    reason = next(filter(None, map(_own_labels, candidates)), "")
+    return Resolved(reason=reason) if reason else _one(candidates, says, wanted, several=several)
+
+
+def _own_labels(finding: Finding) -> str:
+    labels = finding.parameters.get("labels", GIVEN)
+    return "" if labels == GIVEN else f"the right answers are not known: labels are {labels}"
+
+
+def _one(candidates: Sequence[Finding], says: Callable[[str], bool], wanted: str, *, several: bool = False) -> Resolved:
+    sources = tuple(
+        Source(finding, name, value)
+        for finding in candidates
+        if finding.status == "ok"
+        for name, value in finding.values.items()
+        if says(name)
+    )
+    if several and len(candidates) == 1 and sources:
+        return Resolved(sources)
+    return _single(sources, candidates, wanted)
+
+
+def _single(
+    sources: tuple[Source, ...], candidates: Sequence[Finding], wanted: str, reasons: Sequence[str] = ()
+) -> Resolved:
+    """Return the one source; where there is none, or more than one, the reason."""
+    lost = [f"{finding.title} {_WAS[finding.status]}: {finding.reason}" for finding in candidates if finding.reason]
+    if len(sources) == 1 and not lost:
+        return Resolved(sources)
+    if len(sources) > 1:
+        named = ", ".join(dict.fromkeys(source.finding.id for source in sources))
+        return Resolved(reason=f"{len(sources)} values are {wanted}: name one with value(FINDING, 'NAME'); of {named}")
+    told = [*reasons, *lost]
+    return Resolved(reason="; ".join(told[:3]) if told else f"no finding gives {wanted}")
+
+
+_WAS = {"skipped": "was skipped", "failed": "failed", "ok": "is told"}
+
+
+def _fits(finding: Finding, wanted: dict[str, str]) -> bool:
+    return all(not text or finding.parameters.get(name) == text for name, text in wanted.items())
+
+
+def _is_at(name: str, word: str, size: Fraction) -> bool:
+    """Say whether a value is that at a size, however the size was written: 1/2 is 0.5."""
+    start = f"{word} at "
+    try:
+        return name.startswith(start) and read_number(name.removeprefix(start)) == size
+    except ExpressionError:
+        return False
+
+
+def _is_of(finding: Finding, argument: str) -> bool:
+    said = (finding.method, finding.id, finding.input, *finding.parameters.values())
+    return argument in map(str, said)
+
+
+def _plain(name: str) -> str:
+    return name.casefold().replace("_", " ").replace("-", " ")
+
+
+# --- arguments ---
+
+
+def _none(arguments: tuple[str, ...]) -> None:
+    if arguments:
+        raise ExpressionError(f"received {', '.join(arguments)}")
+
+
+def _any(_: tuple[str, ...]) -> None:
+    pass
+
+
+def _single_name(arguments: tuple[str, ...]) -> None:
+    if len(arguments) != 1:
+        raise ExpressionError(f"received {len(arguments)} names")
+
+
+def _name_and_severity(arguments: tuple[str, ...]) -> None:
+    if len(arguments) != 2 or arguments[1] not in ("1", "2", "3", "4", "5"):
+        raise ExpressionError(f"received {', '.join(arguments) or 'nothing'}; a severity is 1 to 5")
+
+
+def _threat(arguments: tuple[str, ...]) -> tuple[Fraction, str, str]:
+    """Return size, norm and plan; a norm or plan that is not named is ""."""
+    if not arguments:
+        raise ExpressionError("the size of the change is missing, such as 2/255")
+    size = read_number(arguments[-1])
+    if size < 0:
+        raise ExpressionError(f"a size is not negative, received {arguments[-1]}")
+    norms = [word for word in arguments[:-1] if word in NORMS]
+    plans = [word for word in arguments[:-1] if word not in NORMS]
+    if len(norms) > 1 or len(plans) > 1:
+        raise ExpressionError(f"received {', '.join(arguments)}")
+    return size, norms[0] if norms else "", plans[0] if plans else ""
+
+
+def _no_plan(arguments: tuple[str, ...]) -> None:
+    if plan := _threat(arguments)[2]:
+        near = difflib.get_close_matches(plan, NORMS, n=1)
+        raise ExpressionError(f"there is no norm {plan!r}{f'; did you mean {near[0]!r}?' if near else ''}")
+
+
+SHORT: dict[str, Short] = {
+    "accuracy": Short("accuracy", "more", _none, _accuracy),
+    "class_accuracy": Short("class_accuracy(CLASS)", "more", _single_name, _part("class")),
+    "group_accuracy": Short("group_accuracy(GROUP)", "more", _single_name, _part("group")),
+    "worst_class_accuracy": Short("worst_class_accuracy", "more", _any, _worst("class")),
+    "worst_group_accuracy": Short("worst_group_accuracy(GROUP, ...)", "more", _any, _worst("group")),
+    "robust_accuracy": Short(
+        "robust_accuracy(PLAN, NORM, SIZE)", "more", _threat, _sized(("robustness",), "robust accuracy")
+    ),
+    "certified_accuracy": Short(
+        "certified_accuracy(NORM, SIZE)", "more", _no_plan, _sized(("bounds",), "certified accuracy")
+    ),
+    "smoothed_accuracy": Short(
+        "smoothed_accuracy(NORM, SIZE)", "more", _no_plan, _sized(("smoothing",), "certified accuracy")
+    ),
+    "corruption": Short("corruption(NAME, SEVERITY)", "more", _name_and_severity, _corruption),
+    "ece": Short("ece", "less", _none, _calibration),
+}

@@ -1,0 +1,1 @@
+"""Standards, a YAML file each: the clauses that a report can serve, in other words than the standard's own."""
