@@ -18,6 +18,8 @@ from xai.data.dataset import open_data
 from xai.engine.calls import call_of, check_least, check_model, names_of
 from xai.engine.choice import Parameters
 from xai.engine.ood.detector import open_detector
+from xai.engine.ood.evaluate import ROUNDS, Nearness, gathered, probes_named
+from xai.engine.ood.evaluate import evaluate as run_evaluate
 from xai.engine.ood.fit import fit as run_fit
 from xai.engine.ood.plan import GALLERY, HOLDOUT, plan_fit
 from xai.engine.ood.score import EXAMPLES
@@ -26,7 +28,7 @@ from xai.models.model import Model
 from xai.reports.run import Run
 from xai.runtime import Progress, Runtime, silent
 
-__all__ = ["fit", "score"]
+__all__ = ["evaluate", "fit", "score"]
 
 
 def fit(
@@ -96,7 +98,7 @@ def fit(
         parameters=parameters,
     )
     images = open_data(data, model, labels=labels).limited(limit)
-    foreign = {name: open_data(one, model).limited(limit) for name, one in (outliers or {}).items()}
+    foreign = {name: open_data(one, model, foreign=True).limited(limit) for name, one in (outliers or {}).items()}
     call = call_of(
         "ood.fit",
         model,
@@ -169,3 +171,69 @@ def score(
     )
     runtime = Runtime(device=model.device, seed=seed, progress=progress or silent)
     return run_score(model, opened, images, runtime=runtime, jobs=jobs, examples=examples, command=call)
+
+
+def evaluate(
+    model: Model,
+    detector: Run | str | Path,
+    inside: Any,
+    outside: Mapping[str, Any] | None = None,
+    *,
+    near: Mapping[str, Any] | None = None,
+    probes: str | Iterable[str] | None = None,
+    labels: str | Path | None = None,
+    limit: int | None = None,
+    rounds: int = ROUNDS,
+    jobs: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Run:
+    """Measure how well fitted detectors tell in-distribution images from others.
+
+    Args:
+        model: from `xai.load`; the one that the detector was fitted to.
+        detector: what `fit` returned, or the folder of such a run.
+        inside: in-distribution images, others than those of the fit.
+        outside: outliers that are far from these, by name.
+        near: outliers that are near them, by name.
+        probes: names of outliers that are made of the in-distribution images, "all" (default) or "none".
+        labels: file with a label each, for an array of in-distribution images that does not bring them.
+        limit: take only so many images of each set.
+        rounds: of the bootstrap that gives the intervals.
+        jobs: shards at once; default one a core. The answer does not depend on it.
+        seed: of everything random.
+        progress: called with (stage, done, total).
+
+    Returns:
+        The run: run["evaluation"].values has AUROC by set with its interval; each set is a finding of its own.
+
+    Raises:
+        xai.errors.UsageError: there is no such detector, or nothing to tell the images from.
+        xai.errors.RefusedFileError: the detector is of another model, or no image of a set could be read.
+        xai.errors.TamperedError: the detector is not as it was written.
+    """
+    check_model(model)
+    check_least(1, jobs=jobs, limit=limit)
+    check_least(0, seed=seed, rounds=rounds)
+    named = names_of(probes)
+    made = probes_named(named)
+    opened = open_detector(detector, model)
+    known = open_data(inside, model, labels=labels).limited(limit)
+    sets = gathered({Nearness.NEAR: near or {}, Nearness.FAR: outside or {}}, model, limit)
+    call = call_of(
+        "ood.evaluate",
+        model,
+        detector,
+        inside,
+        outside,
+        near=near,
+        probes=named,
+        labels=labels,
+        limit=limit,
+        rounds=None if rounds == ROUNDS else rounds,
+        seed=seed or None,
+    )
+    runtime = Runtime(device=model.device, seed=seed, progress=progress or silent)
+    return run_evaluate(
+        model, opened, known, sets, probes=made, rounds=rounds, runtime=runtime, jobs=jobs, command=call
+    )

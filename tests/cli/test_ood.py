@@ -184,6 +184,31 @@ def test_more_foreign_images_than_were_allowed_is_exit_code_1(
     assert any(line.startswith("violated:") for line in told(capsys)) == bool(code)
 
 
+def test_an_evaluation_is_made_again_and_gates(place: Path, capsys: Captured) -> None:
+    options = ["--ood", "negative=negative.npz", "--near", "the same=new.npz", "--probes", "noise", "--rounds", "20"]
+    assert run(["ood", "evaluate", "net.pt2", "detector", "--id", "new.npz", *options, "-o", "one"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "one/report.html\n"
+    first = open_run(place / "one")
+    value = first.findings[0].values["AUROC, negative"]
+    assert f"AUROC, negative: {100 * value.value:.2f} (" in captured.err
+    assert run([*shlex.split(first.record.command)[1:], "-o", "two"]) == 0
+    assert [f.timeless() for f in open_run(place / "two").findings] == [f.timeless() for f in first.findings]
+    called = xai.ood.evaluate(
+        xai.load("net.pt2"),
+        "detector",
+        "new.npz",
+        {"negative": "negative.npz"},
+        near={"the same": "new.npz"},
+        probes="noise",
+        rounds=20,
+    )
+    assert [f.timeless() for f in called.findings] == [f.timeless() for f in first.findings]
+    capsys.readouterr()
+    assert run([*shlex.split(first.record.command)[1:], "--fail-under", "0.9", "-o", "three"]) == 1
+    assert "violated: on one set the combined AUROC is 0.5000" in capsys.readouterr().err
+
+
 def test_of_a_black_box_only_outputs_are_looked_at(place: Path, capsys: Captured) -> None:
     assert run(["ood", "fit", "box.pt", "data.npz", "-o", "out"]) == 0
     lines = told(capsys)
@@ -258,11 +283,29 @@ DATA: dict[str, Any] = {
             "prepared otherwise: shape [1, 4, 5], and now [1, 8, 8]",
         ),
         (["score", "net.pt2", "detector", "new.npz", "--fail-over", "2"], 2, "--fail-over"),
+        (["evaluate", "net.pt2", "detector", "--id", "gone.npz"], 2, "gone.npz do not exist"),
+        (["evaluate", "net.pt2", "detector"], 2, "--id"),
+        (["evaluate", "net.pt2", "gone", "--id", "new.npz"], 2, "detector gone does not exist"),
+        (["evaluate", "net.pt2", "detector", "--id", "new.npz", "--probes", "none"], 2, "there are no outliers to try"),
+        (["evaluate", "net.pt2", "detector", "--id", "new.npz", "--probes", "nois"], 2, "did you mean 'noise'"),
+        (["evaluate", "net.pt2", "detector", "--id", "new.npz", "--ood", "a=gone"], 2, "gone do not exist"),
+        (["evaluate", "net.pt2", "detector", "--id", "new.npz", "--ood", "blur=new.npz"], 2, "as a probe is"),
+        (
+            ["evaluate", "net.pt2", "detector", "--id", "new.npz", "--ood", "a=new.npz", "--near", "a=new.npz"],
+            2,
+            "as another set is",
+        ),
+        (
+            ["evaluate", "net.pt2", "detector", "--id", "new.npz", "--ood", "a=empty.npz"],
+            4,
+            "along the first dimension",
+        ),
+        (["evaluate", "box.pt", "detector", "--id", "new.npz"], 4, "fitted to another model"),
     ],
 )
 def test_wrong_requests(place: Path, capsys: Captured, arguments: list[str], code: int, message: str) -> None:
     for name, make in DATA.items():
-        if name in arguments:
+        if any(one.endswith(name) for one in arguments):
             np.savez(name, **make())
     before = sorted(place.rglob("*"))
     assert run(["ood", *arguments, *([] if "-o" in arguments or "--resume" in arguments else ["-o", "out"])]) == code

@@ -132,7 +132,7 @@ def fit(
         parameters=settings,
     )
     images = open_data(data, loaded, labels=labels).limited(limit)
-    foreign = {name: open_data(one, loaded).limited(limit) for name, one in named.items()}
+    foreign = {name: open_data(one, loaded, foreign=True).limited(limit) for name, one in named.items()}
     names = ("holdout", "keep", "methods", "layers", "fpr", "gallery", *COMMON)
     command = rerun("ood fit", given, names, [model, data], flags=("best_split", "choose"), repeated={"ood": ood})
     with _folder("ood-fit", model, output, overwrite=overwrite, resume=resume) as place:
@@ -214,6 +214,86 @@ def score(
     share = run.findings[0].values["out-of-distribution"].value
     if fail_over is not None and isinstance(share, float) and share > fail_over:
         say(f"violated: {share:.4f} of the images are out-of-distribution, and at most {fail_over:g} were allowed")
+        return VIOLATED
+    return code
+
+
+@app.command("evaluate")
+def evaluate(
+    model: ModelName,
+    detector: DetectorFolder,
+    inside: Annotated[
+        str, typer.Option("--id", metavar="DATA", help="In-distribution images, others than those of the fit.")
+    ],
+    ood: Named = None,
+    near: Annotated[
+        list[str] | None,
+        typer.Option("--near", metavar="NAME=DATA", help="Outliers near to these; may be repeated."),
+    ] = None,
+    probes: Annotated[
+        str | None,
+        typer.Option(help="Outliers made of the in-distribution images: names, all (default) or none."),
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=0, help="Of the bootstrap that gives the intervals; default 200.")
+    ] = None,
+    fail_under: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Exit with 1 if the combined AUROC is less on any set."),
+    ] = None,
+    labels: Labels = None,
+    classes: ClassNames = None,
+    limit: Limit = None,
+    arch: Arch = None,
+    card: CardFile = None,
+    trust_model: TrustModel = False,
+    device: Device = "auto",
+    seed: Seed = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Folder of the run; default xai-runs/ood-evaluate-<model>-<n>."),
+    ] = None,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    jobs: Jobs = None,
+    as_json: RecordInstead = False,
+) -> int:
+    """Measure how well a detector tells in-distribution images from named sets of others, and from probes."""
+    given = dict(locals())
+    from xai.data.dataset import open_data
+    from xai.engine.ood.detector import open_detector
+    from xai.engine.ood.evaluate import ROUNDS, Nearness, gathered, probes_named
+    from xai.engine.ood.evaluate import evaluate as run_evaluate
+
+    named = {Nearness.NEAR: _named(near, "--near"), Nearness.FAR: _named(ood, "--ood")}
+    made = probes_named(listed(probes))
+    loaded = _loaded(given)
+    opened = open_detector(detector, loaded)
+    known = open_data(inside, loaded, labels=labels).limited(limit)
+    sets = gathered(named, loaded, limit)
+    names = ("probes", "rounds", "fail_under", *COMMON)
+    several = {"id": [inside], "near": near, "ood": ood}
+    command = rerun("ood evaluate", given, names, [model, str(detector)], repeated=several)
+    with _folder("ood-evaluate", model, output, overwrite=overwrite, resume=resume) as place:
+        run = place.publish(
+            lambda: run_evaluate(
+                loaded,
+                opened,
+                known,
+                sets,
+                probes=made,
+                rounds=ROUNDS if rounds is None else rounds,
+                runtime=place.runtime(loaded.device, seed),
+                store=place.store,
+                folder=place.shards,
+                jobs=jobs,
+                command=command,
+            )
+        )
+    code = _told(run, place, as_json=as_json)
+    worst = run.findings[0].values["worst AUROC"].value
+    if fail_under is not None and isinstance(worst, float) and worst < fail_under:
+        say(f"violated: on one set the combined AUROC is {worst:.4f}, and at least {fail_under:g} was required")
         return VIOLATED
     return code
 
@@ -319,5 +399,9 @@ def _told(run: Run, place: _Place, *, as_json: bool) -> int:
     single = [finding for finding in run.findings if finding.input is not None and "said" in finding.values]
     for finding in single[:TOLD]:
         say(f"{finding.input}: {finding.values['said'].value}")
+    for name, value in run.findings[0].values.items():
+        if name.startswith("AUROC, ") and value.interval and isinstance(value.value, float):
+            low, high = value.interval
+            say(f"{name}: {100 * value.value:.2f} ({100 * low:.1f} to {100 * high:.1f})")
     typer.echo(run.record.model_dump_json(indent=1) if as_json else str(place.folder / REPORT))
     return FAILED if any(finding.status == "failed" for finding in run.findings) else 0
