@@ -86,9 +86,7 @@ def put(store: Store, array: np.ndarray) -> Artefact:
 
 def get(store: Store, artefact: Artefact) -> np.ndarray:
     """Return an array; raise TamperedError if its bytes are not those that were recorded."""
-    content = store.read(artefact.path)
-    if hashlib.sha256(content).hexdigest() != artefact.sha256:
-        raise TamperedError(f"artefact {artefact.path} was changed after the run: its sha256 differs from the record's")
+    content = get_bytes(store, artefact)
     array: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
     return array
 
@@ -103,9 +101,22 @@ def put_rows(store: Store, rows: Iterable[Mapping[str, Any]]) -> Artefact:
     return Artefact(path=path, sha256=digest, shape=(len(lines),), dtype=ROWS)
 
 
-def get_rows(store: Store, artefact: Artefact) -> Iterator[dict[str, Any]]:
-    """Yield rows that were kept; raise TamperedError if their bytes are not those that were recorded."""
+def put_bytes(store: Store, content: bytes, suffix: str) -> Artefact:
+    """Keep bytes of a format of their own, named by its suffix ("json"), and return their record."""
+    digest = hashlib.sha256(content).hexdigest()
+    path = f"{FOLDER}/{digest}.{suffix}"
+    store.write(path, content)
+    return Artefact(path=path, sha256=digest, shape=(len(content),), dtype=f"bytes of {suffix}")
+
+
+def get_bytes(store: Store, artefact: Artefact) -> bytes:
+    """Return bytes that were kept; raise TamperedError if they are not those that were recorded."""
     content = store.read(artefact.path)
     if hashlib.sha256(content).hexdigest() != artefact.sha256:
         raise TamperedError(f"artefact {artefact.path} was changed after the run: its sha256 differs from the record's")
-    yield from (json.loads(line) for line in content.splitlines())
+    return content
+
+
+def get_rows(store: Store, artefact: Artefact) -> Iterator[dict[str, Any]]:
+    """Yield rows that were kept; raise TamperedError if their bytes are not those that were recorded."""
+    yield from (json.loads(line) for line in get_bytes(store, artefact).splitlines())

@@ -7,6 +7,7 @@
     run["gradcam"].map          # (height, width) float32
     run["gradcam"].show()       # a matplotlib figure
     run.save("my-run")          # report.html, record.json, artefacts/
+    xai.ood.fit(model, "data/") # detectors of what the model was never made for
 
 The names are loaded when they are first used, so that `import xai` is quick.
 """
@@ -19,16 +20,19 @@ from typing import TYPE_CHECKING, Any
 from xai.version import __version__
 
 if TYPE_CHECKING:
+    from xai import ood
     from xai.api import attack, bounds, explain, export, inspect, load
     from xai.errors import XaiError
 
 _VERBS = ("load", "attack", "bounds", "explain", "export", "inspect")
 _HOMES = dict.fromkeys(_VERBS, "xai.api") | {"XaiError": "xai.errors"}
 
-__all__ = ["XaiError", "__version__", "attack", "bounds", "explain", "export", "inspect", "load"]
+__all__ = ["XaiError", "__version__", "attack", "bounds", "explain", "export", "inspect", "load", "ood"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "ood":
+        return importlib.import_module("xai.ood")
     if name not in _HOMES:
         raise AttributeError(f"module 'xai' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

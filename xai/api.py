@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from xai.data.dataset import open_data
 from xai.data.samples import left_out, read_samples
 from xai.engine.asked import certify, plan_certifying
 from xai.engine.attack import attack as run_attack
+from xai.engine.calls import call_of, check_least, check_model, names_of, options_of, written
 from xai.engine.changes import EXAMPLES
 from xai.engine.choice import Parameters
 from xai.engine.examined import EXAMPLES as SHOWN
@@ -79,7 +80,7 @@ def load(
     )
     options = {"arch": arch, "card": card, "labels": labels, "seed": seed or None, **declared}
     options |= {"trust_model": trust_model or None, "example": example}
-    return replace(model, call=f"xai.load({_written(source)}{_options(options)})")
+    return replace(model, call=f"xai.load({written(source)}{options_of(options)})")
 
 
 def explain(
@@ -119,10 +120,10 @@ def explain(
         xai.errors.UsageError: a name or value does not exist or fit.
         xai.errors.RefusedFileError: a picture is damaged.
     """
-    names, judges = _names(methods), _names(measures)
+    names, judges = names_of(methods), names_of(measures)
     plan = plan_explain(model, names, target, layer, parameters, judges, top)
     runtime = Runtime(device=model.device, seed=seed, progress=progress or silent)
-    call = _call(
+    call = call_of(
         "explain",
         model,
         image,
@@ -193,13 +194,13 @@ def attack(
         xai.errors.UsageError: a name or value does not exist or fit, or none of the attacks can be tried.
         xai.errors.RefusedFileError: no image could be read.
     """
-    names = _names(attacks)
-    _check_model(model)
-    _check_least(1, jobs=jobs, limit=limit)
-    _check_least(0, examples=examples, seed=seed)
+    names = names_of(attacks)
+    check_model(model)
+    check_least(1, jobs=jobs, limit=limit)
+    check_least(0, examples=examples, seed=seed)
     sizes = _sizes(eps)
-    damage, degrees = _names(corruptions), [severities] if isinstance(severities, int) else list(severities)
-    listened = _names(alarms)
+    damage, degrees = names_of(corruptions), [severities] if isinstance(severities, int) else list(severities)
+    listened = names_of(alarms)
     planned = plan_attack(
         model,
         names,
@@ -214,7 +215,7 @@ def attack(
         surrogate=surrogate,
     )
     images = open_data(data, model, labels=labels).limited(limit)
-    call = _call(
+    call = call_of(
         "attack",
         model,
         data,
@@ -296,9 +297,9 @@ def bounds(
         xai.errors.UsageError: a name or value does not exist or fit.
         xai.errors.RefusedFileError: no image could be read.
     """
-    _check_model(model)
-    _check_least(1, jobs=jobs, limit=limit)
-    _check_least(0, examples=examples, seed=seed)
+    check_model(model)
+    check_least(1, jobs=jobs, limit=limit)
+    check_least(0, examples=examples, seed=seed)
     sizes = _sizes(eps)
     planned = plan_certifying(
         model,
@@ -316,7 +317,7 @@ def bounds(
         alpha=alpha,
     )
     images = open_data(data, model, labels=labels).limited(limit)
-    call = _call(
+    call = call_of(
         "bounds",
         model,
         data,
@@ -385,7 +386,7 @@ def inspect(
     if image is None and (layer is not None or target is not None):
         raise UsageError("a layer or a target was named, and no picture whose activations could be shown")
     runtime = Runtime(device=model.device, seed=seed, progress=progress or silent)
-    call = _call("inspect", model, image, layer=layer, target=target, seed=seed or None)
+    call = call_of("inspect", model, image, layer=layer, target=target, seed=seed or None)
     samples = () if image is None else read_samples(image, model)
     notes = () if image is None else left_out(image)
     return run_inspect(model, samples, layer=layer, target=target, runtime=runtime, command=call, notes=notes)
@@ -396,40 +397,3 @@ def _sizes(eps: Any) -> list[str | float] | None:
     if eps is None:
         return None
     return [eps] if isinstance(eps, str) or not np.ndim(eps) else list(eps)
-
-
-def _check_model(model: object) -> None:
-    if not isinstance(model, Model):
-        raise UsageError(
-            f"expected a model from xai.load, received {type(model).__name__}; open it with xai.load first"
-        )
-
-
-def _check_least(least: int, **given: int | None) -> None:
-    for name, value in given.items():
-        if value is not None and value < least:
-            raise UsageError(f"{name}: expected {least} or more, received {value}")
-
-
-def _names(given: str | Iterable[str] | None) -> list[str] | None:
-    return [given] if isinstance(given, str) else given if given is None else list(given)
-
-
-def _call(verb: str, model: Model, image: object, **options: object) -> str:
-    """Return the call that makes a run again; a live object is written as a comment, since it has no name here."""
-    shown = f"[{', '.join(map(_written, image))}]" if isinstance(image, list | tuple) else _written(image)
-    given = "" if image is None else f", {shown}"
-    return f"xai.{verb}({model.call or 'model'}{given}{_options(options)})"
-
-
-def _options(options: Mapping[str, object]) -> str:
-    return "".join(f", {name}={_written(value)}" for name, value in options.items() if value is not None)
-
-
-def _written(value: object) -> str:
-    if isinstance(value, Path):
-        return repr(str(value))
-    if isinstance(value, Model) and value.call:
-        return value.call
-    plain = isinstance(value, str | int | float | list | tuple | dict)
-    return repr(value) if plain else f"...  # a live {type(value).__name__}\n"

@@ -14,6 +14,7 @@ from xai.robustness.ood.features import Reader, content_keys
 from xai.runtime import Runtime
 
 BATCH = 128  # inputs at once at most
+_SIGN = "|"  # between the parts of a sum's name
 
 
 @dataclass(frozen=True)
@@ -140,10 +141,89 @@ class Pass:
         """Return what was summed up."""
         return {statistic: statistic.merged(states) for statistic, states in self._waiting.items()}
 
+    def settled(self) -> list[State]:
+        """Merge what is waiting, and return it in the order of the statistics; nothing where there was no input."""
+        if not self.images:
+            return []
+        for statistic, states in self._waiting.items():
+            states[:] = [statistic.merged(states)]
+        return [states[0] for states in self._waiting.values()]
+
+    def settle(self, states: Sequence[State], images: int) -> None:
+        """Take what another pass for the same statistics had summed up, of so many images."""
+        for held, state in zip(self._waiting.values(), states, strict=bool(images)):
+            held[:] = [state]
+        self.images = images
+
 
 def wanted(detectors: Sequence[Detector]) -> frozenset[Reads]:
     """Return what some detectors look at."""
     return frozenset[Reads]().union(*(detector.reads for detector in detectors))
+
+
+class Fitting:
+    """Detectors that are being fitted together; inputs may be added in any number of batches.
+
+    What was summed up can be taken out and put back, so that a run that was killed goes on: `sums`, `resume`.
+
+    Args:
+        reader: looks at the model.
+        detectors: of different names.
+        runtime: says how many inputs go through the model at once.
+
+    Raises:
+        NotApplicableError: no detector applies to this model.
+    """
+
+    def __init__(self, reader: Reader, detectors: Sequence[Detector], runtime: Runtime | None = None) -> None:
+        self._reader = reader
+        self._chosen, self._skipped = _applicable(reader, detectors)
+        self._work = Pass(dict.fromkeys(statistic for one in self._chosen for statistic in one.statistics))
+        self._size = (runtime or Runtime()).batch(reader.model.bytes_per_input, BATCH)
+        self._reads = wanted(self._chosen)
+
+    def add(self, batch: Batch) -> torch.Tensor:
+        """Learn of some inputs; return their logits (n, classes), float64.
+
+        Raises:
+            UsageError: a wrong shape, a label that is no class.
+            AnalysisError: the model gives NaN or infinite values.
+        """
+        found = []
+        for part in batch.parts(self._size):
+            keys = content_keys(part.inputs) if part.keys is None else part.keys
+            seen = self._reader.read(part.inputs, part.labels, keys, self._reads)
+            _check_finite(seen, self._work.images)
+            self._work.add(seen)
+            found.append(seen.logits)
+        return torch.cat(found)
+
+    def sums(self) -> State:
+        """Return all that was summed up, merged, under names that `resume` knows."""
+        return {
+            f"{place}{_SIGN}{name}": value
+            for place, state in enumerate(self._work.settled())
+            for name, value in state.items()
+        }
+
+    def resume(self, sums: State, images: int) -> None:
+        """Go on where `sums` of another fitting of the same detectors was taken, after so many images."""
+        states: dict[int, State] = {}
+        for name, value in sums.items():
+            place, _, key = name.partition(_SIGN)
+            states.setdefault(int(place), {})[key] = value.to(self._reader.model.device)
+        self._work.settle([states[place] for place in sorted(states)], images)
+
+    def done(self) -> FittedSet:
+        """Let every detector learn of what was summed up.
+
+        Raises:
+            UsageError: there was no image.
+            AnalysisError: every detector failed.
+        """
+        if self._work.images == 0:
+            raise UsageError("expected in-distribution images to fit detectors on, received none")
+        return _fitted(self._reader, self._chosen, dict(self._skipped), self._work)
 
 
 def fit(
@@ -164,17 +244,11 @@ def fit(
         AnalysisError: the model gives NaN or infinite values; or every detector failed.
         NotApplicableError: no detector applies to this model.
     """
-    chosen, skipped = _applicable(reader, detectors)
-    work = Pass(dict.fromkeys(statistic for one in chosen for statistic in one.statistics))
-    size, reads = (runtime or Runtime()).batch(reader.model.bytes_per_input, BATCH), wanted(chosen)
-    for part in (part for batch in batches for part in batch.parts(size)):
-        keys = content_keys(part.inputs) if part.keys is None else part.keys
-        seen = reader.read(part.inputs, part.labels, keys, reads)
-        _check_finite(seen, work.images)
-        work.add(seen)
-    if work.images == 0:
-        raise UsageError("expected in-distribution images to fit detectors on, received none")
-    return _fitted(reader, chosen, skipped, work)
+    fitting = Fitting(reader, detectors, runtime)
+    for batch in batches:
+        if len(batch.inputs):
+            fitting.add(batch)
+    return fitting.done()
 
 
 def _applicable(reader: Reader, detectors: Sequence[Detector]) -> tuple[list[Detector], dict[str, str]]:

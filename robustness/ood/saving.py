@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,65 @@ _MAX_FACTS = 16 * 2**20
 _SIGN = "|"  # between the parts of a tensor's name
 
 
+@dataclass(frozen=True)
+class Packed:
+    """A guard as bytes.
+
+    Args:
+        facts: JSON.
+        tensors: a safetensors file.
+    """
+
+    facts: bytes
+    tensors: bytes
+
+
+def pack(guard: Guard) -> Packed:
+    """Return a guard as bytes, of which `unpack` makes it again."""
+    content = save_tensors({name: value.detach().cpu().contiguous().clone() for name, value in _tensors(guard).items()})
+    facts = _facts(guard) | {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    sealed = facts | {"seal": _seal(facts)}
+    return Packed((json.dumps(sealed, indent=1, allow_nan=False) + "\n").encode(), content)
+
+
+def unpack(packed: Packed, model: Model, source: str) -> Guard:
+    """Return a guard that was packed.
+
+    Args:
+        packed: by `pack`.
+        model: that it was fitted to.
+        source: where it comes from, for messages.
+
+    Raises:
+        RefusedFileError: it is cut short, unknown to this version, or of another model.
+        TamperedError: it is not as it was written.
+    """
+    facts, tensors = _read(packed, source)
+    if facts["fingerprint"] != model.fingerprint:
+        raise RefusedFileError(
+            f"detectors {source} were fitted to another model (fingerprint {str(facts['fingerprint'])[:12]}; "
+            f"{model.name} has {model.fingerprint[:12]}); fit them to this one"
+        )
+    try:
+        guard = _guard(facts, tensors, model.device)
+        tried = guard.scores(model, torch.full((2, *model.input.shape), sum(model.input.span) / 2))
+        if all(values.isfinite().all() for values in tried.values()):  # that of another input need not be
+            guard.judge(tried)
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        IndexError,
+        RuntimeError,
+        ValidationError,
+        XaiError,
+    ) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RefusedFileError(f"detectors {source} are not what this version writes: {reason}; fit anew") from error
+    return guard
+
+
 def save(guard: Guard, folder: str | Path) -> None:
     """Write a guard into a folder, which is made if need be.
 
@@ -43,15 +102,13 @@ def save(guard: Guard, folder: str | Path) -> None:
     if place.is_file() or (place / FACTS).exists():
         raise UsageError(f"expected a folder without detectors, received {place}; give another, or remove it")
     place.mkdir(parents=True, exist_ok=True)
-    content = save_tensors({name: value.detach().cpu().contiguous().clone() for name, value in _tensors(guard).items()})
-    facts = _facts(guard) | {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    (place / TENSORS).write_bytes(content)
-    sealed = facts | {"seal": _seal(facts)}
-    (place / FACTS).write_text(json.dumps(sealed, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    packed = pack(guard)
+    (place / TENSORS).write_bytes(packed.tensors)
+    (place / FACTS).write_bytes(packed.facts)
 
 
 def load(folder: str | Path, model: Model) -> Guard:
-    """Return the guard of a folder.
+    """Return the guard of a folder; see `unpack`.
 
     Args:
         folder: that `save` wrote.
@@ -65,57 +122,40 @@ def load(folder: str | Path, model: Model) -> Guard:
     place = Path(folder)
     if not place.exists():
         raise UsageError(f"detectors {place} do not exist")
-    facts, tensors = _read(place)
-    if facts["fingerprint"] != model.fingerprint:
-        raise RefusedFileError(
-            f"detectors {place} were fitted to another model (fingerprint {str(facts['fingerprint'])[:12]}; "
-            f"{model.name} has {model.fingerprint[:12]}); fit them to this one"
-        )
     try:
-        guard = _guard(facts, tensors, model.device)
-        inputs = torch.zeros(2, *model.input.shape)
-        guard.judge(guard.scores(model, inputs))
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        IndexError,
-        RuntimeError,
-        ValidationError,
-        XaiError,
-    ) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise RefusedFileError(f"detectors {place} are not what this version writes: {reason}; fit anew") from error
-    return guard
-
-
-def _read(place: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Return facts and tensors, as they were written."""
-    try:
-        if (place / FACTS).stat().st_size > _MAX_FACTS:
-            raise RefusedFileError(f"detectors {place}: {FACTS} is larger than {_MAX_FACTS} bytes")
-        facts = json.loads((place / FACTS).read_text(encoding="utf-8"))
-        content = (place / TENSORS).read_bytes()
-    except (OSError, ValueError, RecursionError) as error:
+        packed = Packed((place / FACTS).read_bytes(), (place / TENSORS).read_bytes())
+    except OSError as error:
         raise RefusedFileError(
             f"detectors {place} cannot be read ({' '.join(str(error).split())[:200]}); expected {FACTS} and {TENSORS}"
         ) from error
+    return unpack(packed, model, str(place))
+
+
+def _read(packed: Packed, source: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Return facts and tensors, as they were written."""
+    if len(packed.facts) > _MAX_FACTS:
+        raise RefusedFileError(f"detectors {source}: {FACTS} is larger than {_MAX_FACTS} bytes")
+    try:
+        facts = json.loads(packed.facts.decode())
+    except (ValueError, RecursionError) as error:
+        raise RefusedFileError(
+            f"detectors {source} cannot be read ({' '.join(str(error).split())[:200]}); expected {FACTS} and {TENSORS}"
+        ) from error
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        raise RefusedFileError(f"detectors {place}: expected {FACTS} of format {FORMAT}; fit anew with this version")
+        raise RefusedFileError(f"detectors {source}: expected {FACTS} of format {FORMAT}; fit anew with this version")
     if facts.pop("seal", None) != _seal(facts):
-        raise TamperedError(f"detectors {place} were changed after they were fitted: {FACTS} is not as it was written")
+        raise TamperedError(f"detectors {source} were changed after they were fitted: {FACTS} is not as it was written")
     size = facts.get("bytes")
-    if not isinstance(size, int) or len(content) < size:
-        raise RefusedFileError(f"detectors {place}: {TENSORS} is cut short, {len(content)} of {size} bytes")
-    if hashlib.sha256(content).hexdigest() != facts.get("sha256"):
+    if not isinstance(size, int) or len(packed.tensors) < size:
+        raise RefusedFileError(f"detectors {source}: {TENSORS} is cut short, {len(packed.tensors)} of {size} bytes")
+    if hashlib.sha256(packed.tensors).hexdigest() != facts.get("sha256"):
         raise TamperedError(
-            f"detectors {place} were changed after they were fitted: {TENSORS} is not as it was written"
+            f"detectors {source} were changed after they were fitted: {TENSORS} is not as it was written"
         )
     try:
-        return facts, load_tensors(content)
+        return facts, load_tensors(packed.tensors)
     except SafetensorError as error:
-        raise RefusedFileError(f"detectors {place}: {TENSORS} is no file of tensors") from error
+        raise RefusedFileError(f"detectors {source}: {TENSORS} is no file of tensors") from error
 
 
 def _seal(facts: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ from xai.reports.figures import strongest
 from xai.robustness.attacks.base import attacks
 from xai.robustness.bounds.methods.base import bounders
 from xai.robustness.corruptions.base import corruptions
+from xai.robustness.ood.detectors.base import detectors
 
 MEAN = torch.tensor((0.4, 0.5, 0.6)).view(3, 1, 1)
 
@@ -170,7 +171,7 @@ def test_every_method_and_measure_is_said_to_run_or_why_not(small: Model) -> Non
     def told(model: Model) -> dict[str, str]:
         return {one.method: one.reason for one in inspect(model).record.model.analyses}
 
-    families = (explainers, measures, attacks, corruptions, bounders)
+    families = (explainers, measures, attacks, corruptions, bounders, detectors)
     everything = {"smoothing", *(name for family in families for name in family.all())}
     whole = told(small)
     assert set(whole) == everything
@@ -181,7 +182,7 @@ def test_every_method_and_measure_is_said_to_run_or_why_not(small: Model) -> Non
     box = told(load(Branching(), shape=(3, 12, 10)))
     assert {name for name, reason in box.items() if "black box" in reason} == {
         name
-        for family in (explainers, measures, attacks, bounders)
+        for family in (explainers, measures, attacks, bounders, detectors)
         for name, cls in family.all().items()
         if cls.about.needs & {Need.GRADIENTS, Need.GRAPH}
     }

@@ -25,6 +25,7 @@ WINGS = {"xai": "xai", "models": "xai.models", "reports": "xai.reports", "robust
 FLOORS = {
     "xai.cli": 6,
     "xai.api": 6,
+    "xai.ood": 6,
     "xai.engine": 5,
     "xai.explainers": 4,
     "xai.measures": 4,

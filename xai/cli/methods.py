@@ -17,13 +17,14 @@ def methods(
     name: Annotated[str | None, typer.Argument(help="One of them, with its parameters and limits.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the declarations as JSON.")] = False,
 ) -> None:
-    """List methods, measures that judge their maps, attacks, alarms, corruptions and bounds; or what one declares."""
+    """List methods, measures of their maps, attacks, alarms, corruptions, bounds, detectors; or what one declares."""
     from xai.explainers.base import explainers
     from xai.measures.base import measures
     from xai.robustness.alarms.base import alarms
     from xai.robustness.attacks.base import attacks
     from xai.robustness.bounds.methods.base import bounders
     from xai.robustness.corruptions.base import corruptions
+    from xai.robustness.ood.detectors.base import detectors
     from xai.robustness.smoothing.certify import ABOUT
 
     declared = [_modelled(cls, cls.family) for cls in explainers.all().values()]
@@ -33,6 +34,7 @@ def methods(
     declared += [_modelled(cls, "corruption") for cls in corruptions.all().values()]
     declared += [_declared(cls.about, "bound", {}) for cls in bounders.all().values()]
     declared += [_declared(ABOUT, "bound", {})]
+    declared += [_modelled(cls, "detector") for cls in detectors.all().values()]
     if name:
         declared = [entry for entry in declared if entry["name"] == name] or _refuse(name, declared)
     if as_json:
@@ -44,7 +46,9 @@ def methods(
 
 
 def _refuse(name: str, declared: list[dict[str, Any]]) -> NoReturn:
-    raise unknown("method, measure, attack, alarm, corruption or bound", name, [entry["name"] for entry in declared])
+    raise unknown(
+        "method, measure, attack, alarm, corruption, bound or detector", name, [entry["name"] for entry in declared]
+    )
 
 
 def _modelled(cls: Any, family: str) -> dict[str, Any]:

@@ -43,6 +43,7 @@ def rerun(
     sources: Sequence[str],
     renamed: Mapping[str, str] = {},
     flags: Sequence[str] = (),
+    repeated: Mapping[str, Sequence[str] | None] = {},
 ) -> str:
     """Return the command that makes a run again, without where it was written to and what does not change it.
 
@@ -53,18 +54,21 @@ def rerun(
         sources: the arguments that stand before the options.
         renamed: what an option is called where that is not its parameter's name.
         flags: parameters that are options without a value.
+        repeated: options that may be given several times, with their values.
     """
     words = []
     for name in names:
         if given[name] is not None:
             words += [f"--{renamed.get(name, name).replace('_', '-')}", str(given[name])]
-    words += [f"--{name}" for name in flags if given[name]]
+    for name, values in repeated.items():
+        words += [word for value in values or () for word in (f"--{name}", value)]
+    words += [f"--{name.replace('_', '-')}" for name in flags if given[name]]
     words += ["--trust-model"] if given["trust_model"] else []
     words += ["--device", given["device"], "--seed", str(given["seed"])]
     for line in given.get("parameters") or []:
         words += ["--set", line]
     ordered = [*words, "--", *sources] if any(name.startswith("-") for name in sources) else [*sources, *words]
-    return storable(shlex.join(["xai", verb, *ordered]))
+    return storable(shlex.join(["xai", *verb.split(), *ordered]))
 
 
 def listed(text: str | None) -> list[str] | None:

@@ -85,6 +85,7 @@ class DataSet:
         notes: what must be said of the whole: what was left out, which part was taken.
         labels: (entries,) int32, the class of each entry, NONE where it has none; None if they are told one by one.
         chosen: the entries that are taken, rising.
+        foreign: whether the labels are no classes of the model: no sample has one, parts are taken evenly from them.
     """
 
     content: Content
@@ -95,6 +96,7 @@ class DataSet:
     notes: tuple[str, ...]
     labels: np.ndarray | None
     chosen: Sequence[int] | np.ndarray
+    foreign: bool = False
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -165,7 +167,7 @@ class DataSet:
 
     def require_labels(self) -> None:
         """Raise UsageError, with what to do, unless every entry has a label, as far as that is known unread."""
-        if self.labels is not None:
+        if self.labels is not None and not self.foreign:
             missing = int((self.labels[np.asarray(self.chosen)] == NONE).sum())
         else:
             missing = 0 if self._first_is_labelled() else len(self)
@@ -206,6 +208,8 @@ class DataSet:
         )
 
     def _label(self, place: int, entry: Entry | None) -> int | None:
+        if self.foreign:
+            return None
         if self.labels is not None:
             index = int(self.labels[place])
         else:
@@ -271,7 +275,7 @@ class DataSet:
             return True  # it will be skipped when it is read
 
 
-def open_data(data: Any, model: Model, *, labels: str | Path | None = None) -> DataSet:
+def open_data(data: Any, model: Model, *, labels: str | Path | None = None, foreign: bool = False) -> DataSet:
     """Open a data set for a model; nothing but its list of entries is read.
 
     Args:
@@ -281,6 +285,7 @@ def open_data(data: Any, model: Model, *, labels: str | Path | None = None) -> D
             list of pictures, or a single one. See xai.data.kinds.
         model: whose inputs and classes they become.
         labels: .npy or idx file with a label each, for an array that does not bring them.
+        foreign: whether the images are of no class of the model: their labels, if there are some, are not looked up.
 
     Raises:
         UsageError: the data do not exist, hold nothing, or a label is no class of the model.
@@ -297,8 +302,9 @@ def open_data(data: Any, model: Model, *, labels: str | Path | None = None) -> D
         source=shown,
         kind=kind,
         notes=content.notes,
-        labels=_labels(content, model.answers, shown),
+        labels=_foreign(content) if foreign else _labels(content, model.answers, shown),
         chosen=range(len(content)),
+        foreign=foreign,
     )
 
 
@@ -333,6 +339,13 @@ def _labels(content: Content, classes: tuple[str, ...], source: str) -> np.ndarr
         return resolved(content.labels, classes)
     except UsageError as error:
         raise WrongLabelError(f"labels of {source}: {error}") from error
+
+
+def _foreign(content: Content) -> np.ndarray | None:
+    """Return a number for each distinct label of images that are of no class of the model."""
+    if content.labels is None:
+        return None
+    return np.unique(list(map(str, content.labels)), return_inverse=True)[1].astype(np.int32)
 
 
 def _class(label: Label, classes: tuple[str, ...], where: str) -> int:

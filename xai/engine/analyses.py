@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from xai.engine.enclosure import hindrances as of_bounding
+from xai.engine.ood.plan import hindrance as of_detecting
 from xai.engine.plan import hindrance as of_explaining
 from xai.engine.smoothed import smoothing_hindrance as of_smoothing
 from xai.engine.threat import hindrance as of_attacking
@@ -17,6 +18,7 @@ from xai.reports.records import AnalysisRecord
 from xai.robustness.attacks.base import attacks
 from xai.robustness.bounds.methods.base import bounders
 from xai.robustness.corruptions.base import Corruption, corruptions
+from xai.robustness.ood.detectors.base import detectors
 from xai.robustness.smoothing.certify import ABOUT as SMOOTHING
 
 
@@ -41,6 +43,8 @@ def _known(model: Model) -> Iterator[tuple[str, Method, str]]:
     yield bounders.noun, SMOOTHING, of_smoothing(model)
     for damaging in corruptions.all().values():
         yield corruptions.noun, damaging.about, _of_damaging(damaging(), model)
+    for detecting in detectors.all().values():
+        yield detectors.noun, detecting.about, of_detecting(detecting(), model)
 
 
 def _of_damaging(corruption: Corruption, model: Model) -> str:
