@@ -20,6 +20,7 @@ from xai.reports.records import Finding, Trust, Value
 NORMS = ("linf", "l2", "l1")
 GIVEN = "given"  # what a finding's parameter "labels" says where no answer of the model's own was taken for right
 MEASURED_ON = ("performance", "robustness", "bounds")  # families that tell accuracy, the first that is there
+CALLED = {"ood": "ood-set"}  # families by the name that requirements use
 PREPOSITIONS = ("on", "at", "of", "for")
 
 Better = Literal["more", "less", ""]
@@ -230,6 +231,7 @@ def _of_family(family: str, name: str, arguments: tuple[str, ...], findings: Seq
     Each argument must be the finding's method, id, input or one of its parameters, or end the value's name: "NAME on
     ARGUMENT".
     """
+    family = CALLED.get(family, family)
     candidates = [finding for finding in findings if finding.family == family]
     ends = {_plain(f"{name} {word} {argument}"): argument for word in PREPOSITIONS for argument in arguments}
 
@@ -332,7 +334,7 @@ def _is_at(name: str, word: str, size: Fraction) -> bool:
 
 
 def _is_of(finding: Finding, argument: str) -> bool:
-    said = (finding.method, finding.id, finding.input, *finding.parameters.values())
+    said = (finding.method, finding.id, finding.id.rpartition("/")[2], finding.input, *finding.parameters.values())
     return argument in map(str, said)
 
 

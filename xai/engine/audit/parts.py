@@ -1,0 +1,153 @@
+"""What an audit lets other verbs do: attacks and corruptions, bounds, smoothing, detectors, explanations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xai.data.dataset import DataSet
+from xai.data.samples import Sample
+from xai.engine.attack import attack
+from xai.engine.audit.wanted import Wanted
+from xai.engine.bounds import bounds
+from xai.engine.choice import defaults
+from xai.engine.enclosure import BoundsPlan, plan_bounds
+from xai.engine.explain import explain
+from xai.engine.ood.detector import open_detector
+from xai.engine.ood.evaluate import Nearness, evaluate
+from xai.engine.ood.fit import fit
+from xai.engine.ood.plan import plan_fit
+from xai.engine.plan import plan_explain
+from xai.engine.smoothed import SmoothingPlan, plan_smoothing, smooth
+from xai.engine.threat import AttackPlan, plan_attack, plans, read_sizes
+from xai.models.model import Model
+from xai.reports.artefacts import Store
+from xai.reports.policy.fields import Explanations
+from xai.reports.run import Run
+from xai.robustness.bounds.limits import needed_work
+from xai.robustness.corruptions.base import corruptions
+from xai.robustness.norms import Norm
+from xai.runtime import Runtime
+
+LOTS = 3e13  # multiply-adds of all images together: beyond, inner layers are bounded by intervals
+THOROUGH, QUICK = "crown", "crown-ibp"
+
+
+@dataclass(frozen=True)
+class House:
+    """What all parts of an audit share.
+
+    Args:
+        model: what is audited.
+        runtime: device, seed, threads, memory, progress.
+        store: keeps the arrays.
+        folder: keeps what is done, a folder a part; None for memory.
+        jobs: shards at once.
+    """
+
+    model: Model
+    runtime: Runtime
+    store: Store
+    folder: Path | None
+    jobs: int | None
+
+    def shared(self, part: str) -> dict[str, Any]:
+        """Return what every run of another verb is given."""
+        return {"runtime": self.runtime, "store": self.store, "folder": self.room(part), "jobs": self.jobs}
+
+    def room(self, part: str) -> Path | None:
+        """Return the folder of a part."""
+        if self.folder is None:
+            return None
+        place = self.folder / part
+        place.mkdir(parents=True, exist_ok=True)
+        return place
+
+
+@dataclass(frozen=True)
+class Plans:
+    """What other verbs are asked, checked before anything is measured.
+
+    Args:
+        attacks: by name; the first tries the corruptions, too.
+        bounds: by name.
+        smoothing: if any is asked for.
+    """
+
+    attacks: dict[str, AttackPlan]
+    bounds: dict[str, BoundsPlan]
+    smoothing: SmoothingPlan | None
+
+    @classmethod
+    def made(cls, model: Model, wanted: Wanted, images: int) -> Plans:
+        """Return the plans; raise UsageError for what does not exist or fit."""
+        return cls(
+            _attacks(model, wanted),
+            {f"bounds-{norm}": _bounds(model, norm, sizes, images) for norm, sizes in wanted.certified.items()},
+            plan_smoothing(model, wanted.smoothed, sigma=max(read_sizes(model, Norm.L2, wanted.smoothed).values()))
+            if wanted.smoothed
+            else None,
+        )
+
+
+def _attacks(model: Model, wanted: Wanted) -> dict[str, AttackPlan]:
+    damage = [cls.about.name for cls in defaults(corruptions)]
+    damaging: dict[str, Any] = {
+        "corrupted_by": list(dict.fromkeys([*damage, *wanted.corruptions])),
+        "severities": wanted.severities,
+    }
+    found: dict[str, AttackPlan] = {}
+    for (plan, norm), sizes in wanted.attacks.items():
+        known = plan in plans()
+        names = None if known else [part.strip() for part in plan.split(",")]
+        asked = plan_attack(
+            model, names, plan=plan if known else None, norm=norm, epsilons=sizes, **({} if found else damaging)
+        )
+        found[f"attack-{plan}-{norm}"] = asked
+    return found or {"corruptions": plan_attack(model, ["none"], **damaging)}
+
+
+def _bounds(model: Model, norm: str, sizes: Sequence[str], images: int) -> BoundsPlan:
+    """Return the thorough method where it ends in reasonable time, else the quick one."""
+    plan = plan_bounds(model, sizes, norm=norm, method=THOROUGH, attack="none")
+    if plan.hindrance and model.graph is None:
+        return plan
+    if not plan.hindrance:
+        program = plan.bounding.program
+        if needed_work(program, plan.bounder, program.output) * images * len(sizes) <= LOTS:
+            return plan
+    return plan_bounds(model, sizes, norm=norm, method=QUICK, attack="none")
+
+
+def attacked(house: House, data: DataSet, plans_made: Plans) -> Iterator[tuple[str, Run]]:
+    """Yield what each set of attacks left standing."""
+    for name, plan in plans_made.attacks.items():
+        yield name, attack(house.model, data, plan, **house.shared(name))
+
+
+def bounded(house: House, data: DataSet, plans_made: Plans) -> Iterator[tuple[str, Run]]:
+    """Yield what is certified in each norm, and what a smoothed classifier's statistics say."""
+    for name, plan in plans_made.bounds.items():
+        yield name, bounds(data, plan, **house.shared(name))
+    if plans_made.smoothing is not None:
+        yield "smoothing", smooth(data, plans_made.smoothing, **house.shared("smoothing"))
+
+
+def foreign(house: House, held: DataSet, test: DataSet, outliers: Mapping[str, DataSet]) -> Iterator[tuple[str, Run]]:
+    """Yield what detectors fitted on held-back images are worth on test images and outliers."""
+    fitted = fit(held, plan_fit(house.model), **house.shared("ood-fit"))
+    yield "ood-fit", fitted
+    sets = {name: (Nearness.FAR, data) for name, data in outliers.items()}
+    detector = open_detector(fitted, house.model)
+    yield "ood-evaluate", evaluate(house.model, detector, test, sets, **house.shared("ood-evaluate"))
+
+
+def explained(house: House, samples: Sequence[Sample], asked: Explanations) -> Run:
+    """Return explanations of some images, with what they are worth."""
+    plan = plan_explain(house.model, asked.methods or None)
+    with torch.random.fork_rng(devices=[]):
+        return explain(house.model, samples, plan, runtime=house.runtime, store=house.store)

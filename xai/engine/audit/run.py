@@ -1,0 +1,245 @@
+"""One run of everything that a policy asks for; its requirements are decided over what was found."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from xai.data.dataset import DataSet, Skipped, check_any_read
+from xai.engine.attempt import attempt
+from xai.engine.audit.answers import Answers, Asking
+from xai.engine.audit.calibration import calibration
+from xai.engine.audit.cost import cost
+from xai.engine.audit.explained import chosen, read_again
+from xai.engine.audit.parts import House, Plans, attacked, bounded, explained, foreign
+from xai.engine.audit.performance import performance
+from xai.engine.audit.repetition import IMAGES, repetition
+from xai.engine.audit.wanted import wanted
+from xai.engine.facts import model_record, versions
+from xai.engine.sweep import Sweep, shard_size
+from xai.errors import UsageError
+from xai.models.model import Model
+from xai.reports.artefacts import MemoryStore, Store, get_rows
+from xai.reports.audit import begin, settle
+from xai.reports.policy.reading import ReadPolicy
+from xai.reports.policy.standards import profiles_of
+from xai.reports.records import AuditRecord, Finding, InputRecord, RunRecord
+from xai.reports.run import Run
+from xai.runtime import Runtime
+
+log = logging.getLogger(__name__)
+BEGUN = "audit.json"  # in the folder of what is done: what was required, and when that was read
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The data of an audit.
+
+    Args:
+        test: what requirements are measured on.
+        calibration: what a temperature and detectors are fitted on.
+        outliers: what the model was not made for, by name.
+    """
+
+    test: DataSet
+    calibration: DataSet | None = None
+    outliers: Mapping[str, DataSet] = field(default_factory=dict)
+
+
+def audit(
+    model: Model,
+    read: ReadPolicy,
+    roles: Roles,
+    *,
+    runtime: Runtime | None = None,
+    store: Store | None = None,
+    folder: Path | None = None,
+    jobs: int | None = None,
+    command: str = "",
+    notes: Sequence[str] = (),
+) -> Run:
+    """Measure everything that a policy asks for, and decide its requirements.
+
+    Args:
+        model: what is audited.
+        read: the policy.
+        roles: the data that it names.
+        runtime: device, seed, threads, memory, progress.
+        store: keeps the arrays; default memory.
+        folder: keeps what is done, so that a killed run goes on; default memory.
+        jobs: shards at once; default one a core. The answer does not depend on it.
+        command: what makes this run again.
+        notes: what a reader must know of the whole run.
+
+    Raises:
+        UsageError: the policy names what does not exist or does not fit the model, or what is done is another audit's.
+        RefusedFileError: no test image could be read.
+    """
+    audited = _begun(read, folder)
+    begun, created = time.perf_counter(), datetime.now(UTC)
+    if model.card.output == "values":
+        raise UsageError("an audit is of a classifier: this model's outputs are values; see xai bounds")
+    runtime = runtime or Runtime(device=model.device)
+    store = store if store is not None else MemoryStore()
+    plans = Plans.made(model, wanted(read.policy), len(roles.test))
+    work = _Work(House(model, runtime, store, folder, jobs), read, roles)
+    work.measure()
+    work.join(attacked(work.house, roles.test, plans))
+    work.join(bounded(work.house, roles.test, plans), "bounds", "What is certified")
+    work.look()
+    work.foreign()
+    return Run(
+        RunRecord(
+            verb="audit",
+            command=command,
+            created=created.isoformat(timespec="seconds"),
+            seconds=time.perf_counter() - begun,
+            versions=versions(),
+            settings=work.settings,
+            model=model_record(model),
+            inputs=tuple(work.inputs.values()),
+            findings=tuple(work.findings),
+            notes=tuple(dict.fromkeys([*notes, *work.notes])),
+            audit=settle(audited, work.findings),
+        ),
+        store,
+    )
+
+
+def _begun(read: ReadPolicy, folder: Path | None) -> AuditRecord:
+    """Return what is required, with the time when it was first read; a killed run's own is kept."""
+    audited = begin(read, profiles_of(read))
+    if folder is None:
+        return audited
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / BEGUN
+    if file.exists():
+        earlier = AuditRecord.model_validate_json(file.read_text(encoding="utf-8"))
+        if earlier.policy.digest != audited.policy.digest:
+            raise UsageError(
+                f"{folder.parent} holds the beginning of an audit by another policy: give the same one, or --overwrite "
+                "to begin anew"
+            )
+        return earlier
+    file.write_text(audited.model_dump_json(), encoding="utf-8")
+    return audited
+
+
+class _Work:
+    """What was found so far."""
+
+    def __init__(self, house: House, read: ReadPolicy, roles: Roles) -> None:
+        self.house, self.policy, self.roles = house, read.policy, roles
+        self.findings: list[Finding] = []
+        self.inputs: dict[str, InputRecord] = {}
+        self.notes: list[str] = []
+        self.settings: dict[str, Any] = {}
+        self.rows: list[dict[str, Any]] = []
+
+    def measure(self) -> None:
+        """Ask the model once for every image, and tell what its answers are worth."""
+        house, test = self.house, self.roles.test
+        answers = self._asked("answers", test)
+        if not answers.images:
+            check_any_read(test, [Skipped(index, **one) for index, one in enumerate(answers.skipped)])
+        self.notes += [*test.notes, *answers.notes(test)]
+        held = None if self.roles.calibration is None else self._asked("held", self.roles.calibration)
+        self.rows = list(answers.rows())
+        self.findings.append(performance(answers, house.model, house.store))
+        self._try("calibration", lambda: calibration(answers, held, house.store, house.runtime))
+        first = {row["id"]: "" for row in self.rows[:IMAGES]}
+        samples, _ = read_again(test, self.rows[:IMAGES], first)
+        self._try("repetition", lambda: repetition(house.model, samples))
+        self._try("cost", lambda: cost(house.model, samples))
+
+    def _asked(self, part: str, data: DataSet) -> Answers:
+        house = self.house
+        sweep = Sweep(house.model, data, house.runtime, shard_size(house.model))
+        self.settings = self.settings or sweep.runtime.settings()
+        kept = sweep.kept(house.room(part), {"part": part})
+        work = Asking(house.model, sweep.runtime, house.store).shard
+        sweep.run(work, kept, jobs=house.jobs, stage="asking", stages=1)
+        return Answers(kept, len(sweep.shards), house.store)
+
+    def _try(self, name: str, work: Callable[[], Finding]) -> None:
+        """Tell a finding, or why there is none."""
+        tried = attempt(name, work)
+        if tried.answer is None:
+            self.findings.append(failed(name, tried.status, tried.reason))
+        else:
+            self.findings.append(tried.answer)
+
+    def join(self, runs: Iterable[tuple[str, Run]], family: str = "robustness", title: str = "Under attack") -> None:
+        """Take over what other runs found; one that breaks is told as a finding that failed."""
+        waiting = iter(runs)
+        while True:
+            tried = attempt(title, lambda: next(waiting, None))
+            if tried.status != "ok":
+                self.findings.append(failed(family, tried.status, tried.reason, title))
+                return
+            if tried.answer is None:
+                return
+            self.take(*tried.answer)
+
+    def take(self, part: str, run: Run) -> None:
+        """Take over what a run found; where an id is taken, the part's name stands in front."""
+        taken = {finding.id for finding in self.findings}
+        for finding in run.findings:
+            name = f"{part}/{finding.id}" if finding.id in taken else finding.id
+            self.findings.append(finding.model_copy(update={"id": name}))
+        for entry in run.record.inputs:
+            self.inputs.setdefault(entry.id, entry)
+        self.notes += [note for note in run.record.notes if note not in self.notes]
+
+    def look(self) -> None:
+        """Explain images of each kind that the policy asks for."""
+        asked = self.policy.explanations
+        if asked is None:
+            return
+        names = chosen(self.rows, self._attacked(), asked)
+        samples, lost = read_again(self.roles.test, self.rows, names)
+        self.notes += lost
+        if not samples:
+            return
+        told = [f"{name} ({', '.join(why)})" for name, why in names.items()]
+        self.notes.append(f"images looked at closely, and why: {'; '.join(told)}")
+        self.join([("explanations", explained(self.house, samples, asked))], "explanation", "Explanations")
+
+    def _attacked(self) -> list[dict[str, Any]]:
+        whole = next((one for one in self.findings if one.family == "robustness" and one.status == "ok"), None)
+        return [] if whole is None else list(get_rows(self.house.store, whole.artefacts["rows"]))
+
+    def foreign(self) -> None:
+        """Fit detectors, and try them on the outliers and on probes."""
+        if not self.roles.outliers and not any(
+            demand.metric.name.startswith("ood.") for demand in self.policy.demands().values()
+        ):
+            return
+        if self.roles.calibration is None:
+            reason = "detectors are fitted on calibration data, and the policy names none"
+            self.findings.append(failed("ood-set", "skipped", reason, "Detectors of foreign images"))
+            return
+        runs = foreign(self.house, self.roles.calibration, self.roles.test, self.roles.outliers)
+        self.join(runs, "ood-set", "Detectors of foreign images")
+
+
+def failed(family: str, status: str, reason: str, title: str = "") -> Finding:
+    """Return the finding of a part that gave none."""
+    return Finding(
+        id=family,
+        family=family,
+        method=family,
+        title=title or family.capitalize(),
+        description="",
+        limits="",
+        source="",
+        kind="heuristic",
+        input=None,
+        status="skipped" if status == "skipped" else "failed",
+        reason=reason,
+    )
