@@ -20,6 +20,7 @@ from xai.reports.records import Finding, Trust, Value
 NORMS = ("linf", "l2", "l1")
 GIVEN = "given"  # what a finding's parameter "labels" says where no answer of the model's own was taken for right
 MEASURED_ON = ("performance", "robustness", "bounds")  # families that tell accuracy, the first that is there
+OWN_PLAN = "the user's own"  # what a finding's parameter "plan" says of attacks that were named one by one
 CALLED = {"ood": "ood-set"}  # families by the name that requirements use
 PREPOSITIONS = ("on", "at", "of", "for")
 
@@ -321,7 +322,11 @@ _WAS = {"skipped": "was skipped", "failed": "failed", "ok": "is told"}
 
 
 def _fits(finding: Finding, wanted: dict[str, str]) -> bool:
-    return all(not text or finding.parameters.get(name) == text for name, text in wanted.items())
+    """Say whether a finding has the parameters that were named; attacks that make no named plan are told by name."""
+    held = {**finding.parameters, "plan": finding.parameters.get("plan")}
+    if held["plan"] == OWN_PLAN:
+        held["plan"] = finding.parameters.get("attacks")
+    return all(not text or held.get(name) == text for name, text in wanted.items())
 
 
 def _is_at(name: str, word: str, size: Fraction) -> bool:

@@ -45,6 +45,12 @@ def split() -> tuple[Digits, Digits]:
     return _digits(train_rows, train_labels), _digits(test_rows, test_labels)
 
 
+def held_out(first: int, last: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return pictures (n, 1, 8, 8) of the test split and labels (n,); there are 500."""
+    test = split()[1]
+    return test.images[first:last], test.labels[first:last]
+
+
 def _digits(rows: np.ndarray, labels: np.ndarray) -> Digits:
     """Make digits of rows (n, 64) in 0 to 16, rounded to 8 bits so that a PNG holds them without loss."""
     pixels = (torch.from_numpy(rows) * 255 / LEVELS).round().float() / 255

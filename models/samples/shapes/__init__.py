@@ -15,6 +15,7 @@ from xai.models.samples.networks import block, classifier
 
 CLASSES = ("circle", "square", "triangle", "ring", "cross", "star")
 SIZE = 64
+_BLOCK, _HELD_OUT = 60, 1000  # pictures drawn together, and the first seed
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,14 @@ def generate(n: int, seed: int) -> Shapes:
         torch.from_numpy(labels.astype(np.int64)),
         torch.from_numpy(np.stack([mask for _, mask in drawn])),
     )
+
+
+def held_out(first: int, last: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return pictures (n, 3, 64, 64) that no training saw, and labels (n,): always the same ones, without end."""
+    blocks = [generate(_BLOCK, _HELD_OUT + number) for number in range(first // _BLOCK, -(-last // _BLOCK))]
+    images, labels = (torch.cat([getattr(one, name) for one in blocks]) for name in ("images", "labels"))
+    start = first // _BLOCK * _BLOCK
+    return images[first - start : last - start], labels[first - start : last - start]
 
 
 def _picture(label: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -33,6 +33,7 @@ from xai.reports.run import Run
 from xai.runtime import Runtime
 
 log = logging.getLogger(__name__)
+FOLDER = "audit"  # that keeps what is done, in a run's folder
 BEGUN = "audit.json"  # in the folder of what is done: what was required, and when that was read
 
 

@@ -1,0 +1,126 @@
+"""xai audit: everything that a policy asks for, in one report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xai.cli.options import Device, Overwrite, RecordInstead, Seed, TrustModel, rerun, tell_run
+from xai.cli.terminal import progress, say
+from xai.errors import StoppedError, UsageError
+
+if TYPE_CHECKING:
+    from xai.reports.audit import FailOn
+    from xai.reports.run import Run
+
+FIRST = Path("audit.yaml")
+SIGNS = {"holds": "holds", "violated": "VIOLATED", "not decided": "not decided"}
+
+
+def audit(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="POLICY", help="A policy, audit.yaml; with --init: MODEL and DATA.")
+    ],
+    init: Annotated[
+        bool, typer.Option("--init", help="Write a first policy for MODEL and DATA, with comments.")
+    ] = False,
+    fail_on: Annotated[
+        str,
+        typer.Option(
+            metavar="must|should|undecided",
+            help="Exit with 1 if what must hold (or should) is violated; undecided: also if it is not decided.",
+        ),
+    ] = "must",
+    jobs: Annotated[int | None, typer.Option(min=1, help="Shards at once; default one a core.")] = None,
+    trust_model: TrustModel = False,
+    device: Device = "auto",
+    seed: Seed = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Folder of the run, default xai-runs/audit-<policy>-<n>; or the policy."),
+    ] = None,
+    overwrite: Overwrite = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run that was killed in that folder.")
+    ] = False,
+    as_json: RecordInstead = False,
+) -> int:
+    """Measure everything that POLICY asks for, decide its requirements, and write a verification report."""
+    given = dict(locals())
+    if init:
+        return _begin(sources, output or FIRST, overwrite=overwrite)
+    if len(sources) != 1:
+        raise UsageError(f"expected one policy, received {len(sources)} arguments; --init takes MODEL and DATA")
+    from xai.engine.audit.opening import open_model, open_roles
+    from xai.engine.audit.run import FOLDER
+    from xai.engine.audit.run import audit as run_audit
+    from xai.reports.artefacts import FolderStore
+    from xai.reports.audit import exit_code
+    from xai.reports.folder import REPORT, free_folder, publish, writing
+    from xai.reports.policy.reading import read_policy
+    from xai.runtime import Runtime, resolve_device
+
+    gate = _gate(fail_on)
+    if resume and output is None:
+        raise UsageError("--resume was given without -o; name the folder whose run was killed")
+    read = read_policy(Path(sources[0]))
+    model = open_model(read, device=resolve_device(device), seed=seed, trusted=trust_model)
+    roles = open_roles(read, model)
+    folder = output or free_folder("audit", read.source.stem)
+    try:
+        with writing(folder, overwrite=overwrite, resume=resume, checkpoint=FOLDER) as partial, progress() as tell:
+            run = run_audit(
+                model,
+                read,
+                roles,
+                runtime=Runtime(device=model.device, seed=seed, progress=tell),
+                store=FolderStore(partial),
+                folder=partial / FOLDER,
+                jobs=jobs,
+                command=rerun("audit", given, (), sources),
+            )
+            publish(run, partial)
+    except KeyboardInterrupt:
+        if not folder.with_name(f"{folder.name}.partial").exists():
+            raise
+        raise StoppedError(f"interrupted: what is done is kept; go on with --resume -o {folder}") from None
+    tell_run(run)
+    _tell_verdicts(run)
+    typer.echo(run.record.model_dump_json(indent=1) if as_json else str(folder / REPORT))
+    assert run.record.audit is not None
+    return exit_code(run.record.audit, gate)
+
+
+def _begin(sources: list[str], place: Path, *, overwrite: bool) -> int:
+    """Write a first policy."""
+    from xai.reports.policy.start import first_policy
+
+    if len(sources) != 2:
+        raise UsageError(f"--init takes MODEL and DATA, received {len(sources)} arguments")
+    if place.exists() and not overwrite:
+        raise UsageError(f"{place} exists already; --overwrite replaces it, -o names another file")
+    place.write_text(first_policy(*sources), encoding="utf-8")
+    typer.echo(str(place))
+    return 0
+
+
+def _gate(name: str) -> FailOn:
+    from typing import get_args
+
+    from xai.errors import unknown
+    from xai.reports.audit import FailOn
+
+    for known in get_args(FailOn):
+        if name == known:
+            return known  # type: ignore[no-any-return]  # one of the literals
+    raise unknown("--fail-on", name, get_args(FailOn))
+
+
+def _tell_verdicts(run: Run) -> None:
+    """Say of each requirement whether it holds, violated ones first."""
+    assert run.record.audit is not None
+    order = list(SIGNS)
+    for one in sorted(run.record.audit.requirements, key=lambda one: -(order.index(one.verdict) % 2)):
+        say(f"{SIGNS[one.verdict]}: {one.id} ({one.severity}): {one.demand}: {one.sentence}")
