@@ -149,3 +149,12 @@ def test_a_changed_finding_changes_the_verdict(tmp_path: Path) -> None:
 def test_windows_line_ends_of_a_policy_are_kept(tmp_path: Path) -> None:
     record = audit(tmp_path, POLICY.replace("\n", "\r\n"))
     assert record.policy.text.count("\r\n") == POLICY.count("\n")
+
+
+def test_where_nothing_must_hold_what_should_decides(tmp_path: Path) -> None:
+    text = POLICY.replace("clauses: [own 1]}", "severity: may}").replace('50 %"}', '50 %", severity: should}')
+    settled = settle(audit(tmp_path, text), FOUND)
+    assert [one.severity for one in settled.requirements] == ["may", "should", "should"]
+    assert overall(settled) == "violated"
+    assert exit_code(settled, "must") == 0
+    assert exit_code(settled, "should") == 1
