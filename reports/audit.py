@@ -67,11 +67,18 @@ def settle(audit: AuditRecord, findings: Sequence[Finding]) -> AuditRecord:
 
 
 def overall(audit: AuditRecord) -> Verdict:
-    """Return whether all that must hold holds: violated if one is, not decided if one is not."""
-    verdicts = {one.verdict for one in audit.requirements if one.severity == "must"}
+    """Return whether all of the chief requirements hold: violated if one is, not decided if one is not."""
+    verdicts = {one.verdict for one in chief(audit)}
     if "violated" in verdicts:
         return "violated"
     return "not decided" if "not decided" in verdicts else "holds"
+
+
+def chief(audit: AuditRecord) -> list[RequirementRecord]:
+    """Return what must hold; where nothing must, what should; where nothing should, what may."""
+    order: tuple[Severity, ...] = ("must", "should", "may")
+    held = [[one for one in audit.requirements if one.severity == severity] for severity in order]
+    return next(filter(None, held), [])
 
 
 def exit_code(audit: AuditRecord, fail_on: FailOn = "must") -> int:

@@ -76,3 +76,17 @@ def _same(one: Value, other: Value) -> bool:
         return one.value is other.value
     pairs = [(one.value, other.value), *zip(one.interval or (), other.interval or (), strict=False)]
     return all(math.isclose(recorded, found, abs_tol=1e-9) for recorded, found in pairs)
+
+
+def outcomes(finding: Finding, row: Row) -> dict[str, bool]:
+    """Return what became of one image, by name: right, standing at a size, proved at a size, right when damaged."""
+    right = row.get("right")
+    if not isinstance(right, bool):
+        return {}
+    found = {"right": right}
+    for name, epsilon in finding.parameters.items():
+        if name.startswith("epsilon ") and "distance" in row and isinstance(epsilon, int | float):
+            size, distance = name.removeprefix("epsilon "), row["distance"]
+            found[f"right under attack at {size}"] = right and (distance is None or distance > epsilon)
+    found |= {f"proved right at {size}": right and said == HOLDS for size, said in (row.get("verdicts") or {}).items()}
+    return found | {f"right under {name}": bool(good) for name, good in (row.get("corrupted") or {}).items()}

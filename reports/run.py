@@ -12,7 +12,7 @@ import numpy as np
 from xai.errors import AnalysisError, UsageError, unknown
 from xai.reports.artefacts import get_rows
 from xai.reports.evidence import Evidence
-from xai.reports.records import Finding, Value
+from xai.reports.records import Finding, RequirementRecord, Value
 from xai.reports.table import rows
 
 if TYPE_CHECKING:
@@ -152,6 +152,20 @@ class Run(Evidence):
     def __iter__(self) -> Iterator[Found]:
         """Yield every finding."""
         return (Found(finding, self) for finding in self.findings)
+
+    @property
+    def requirements(self) -> tuple[RequirementRecord, ...]:
+        """What was required and what came of it, where anything was."""
+        return self.record.audit.requirements if self.record.audit else ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether all that must hold holds; what is not decided has not passed. Raises UsageError without an audit."""
+        if self.record.audit is None:
+            raise UsageError("nothing was required of this run, so it can not pass: only an audit can")
+        from xai.reports.audit import overall  # what intervals are made with takes a while to import
+
+        return overall(self.record.audit) == "holds"
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return a pandas data frame with a row a finding; see xai.reports.table.rows."""

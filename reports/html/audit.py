@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment
 from markupsafe import Markup
 
-from xai.reports.audit import overall
+from xai.reports.audit import chief, overall
 from xai.reports.evidence import Evidence
 from xai.reports.html.axes import ticks_between
 from xai.reports.policy.decide import counted
@@ -68,19 +68,13 @@ def ranked(requirements: Iterable[RequirementRecord]) -> list[RequirementRecord]
 
 def said(audit: AuditRecord) -> str:
     """Say in one sentence what came out."""
-    musts = [one for one in audit.requirements if one.severity == "must"]
-    found = Counter(one.verdict for one in musts)
-    if not musts:
-        return "No requirement says what must hold."
-    of = (
-        f"of the {len(musts)} requirements that must hold"
-        if len(musts) > 1
-        else "of the one requirement that must hold"
-    )
+    told = chief(audit)
+    found = Counter(one.verdict for one in told)
+    noun = f"requirement{'' if len(told) == 1 else 's'} that {told[0].severity if told else 'must'} hold"
     parts = [f"{found[word]} {'is' if found[word] == 1 else 'are'} {word}" for word in ORDER[:2] if found[word]]
     if parts:
-        return f"{of.capitalize()}, {' and '.join(parts)}."
-    return "All requirements that must hold do hold." if len(musts) > 1 else "The one requirement that must hold does."
+        return f"Of {len(told)} {noun}, {' and '.join(parts)}."
+    return f"All {len(told)} {noun} do." if len(told) > 1 else f"The one {noun} does."
 
 
 def counts(audit: AuditRecord) -> list[dict[str, Any]]:
@@ -136,7 +130,8 @@ def _drawing(one: RequirementRecord, evidence: Sequence[tuple[EvidenceRecord, Fi
     pad = 0.15 * (most - least) or 0.05 * abs(most) or 0.05
     values = [finding.values.get(source.value) for source, finding in evidence if not source.measure]
     is_share = "%" in demand.written or any(value is not None and counted(value) is not None for value in values)
-    start, end = (max(0.0, least - pad), min(1.0, most + pad)) if is_share else (least - pad, most + pad)
+    start = max(0.0, least - pad) if is_share and least >= 0 else least - pad
+    end = min(1.0, most + pad) if is_share and most <= 1 else most + pad
 
     def across(value: float) -> float:
         return round(SIDE + (value - start) / (end - start) * (WIDTH - 2 * SIDE), 1)

@@ -164,6 +164,19 @@ def environment() -> Environment:
     return made
 
 
+def styled(*names: str, images: str = "data:") -> tuple[Markup, str]:
+    """Return style sheets as one, and the content security policy that admits it and nothing else.
+
+    Args:
+        names: of the sheets.
+        images: where pictures may come from.
+    """
+    style = "".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in names)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src {images}; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    return Markup(style), policy  # our own files, not a user's text
+
+
 def _visible(value: object) -> object:
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
@@ -171,9 +184,7 @@ def _visible(value: object) -> object:
 def _render(run: Evidence, pictures: Inline | Beside) -> Page:
     jinja = environment()
     sheets = ("report.css", "audit.css") if run.record.audit else ("report.css",)
-    style = "".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in sheets)
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    images = "data:" if isinstance(pictures, Inline) else "'self' data:"
+    style, policy = styled(*sheets, images="data:" if isinstance(pictures, Inline) else "'self' data:")
     html = jinja.get_template("report.html").render(
         run=run.record,
         inputs=[_input(run, record, pictures, jinja) for record in run.record.inputs],
@@ -185,8 +196,8 @@ def _render(run: Evidence, pictures: Inline | Beside) -> Page:
         head=_HEADS.get(run.record.verb, _HEADS["explain"]),
         drawing=_drawing(run, jinja),
         card=json.dumps(run.record.model.card, indent=1, ensure_ascii=False),
-        style=Markup(style),  # our own file, not a user's text
-        csp=f"default-src 'none'; img-src {images}; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
+        style=style,
+        csp=policy,
     )
     return Page(html, pictures.files)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.reports.findings import attacked, finding, whole
+from xai.errors import UsageError
 from xai.reports.audit import NOT_YET, begin, exit_code, overall, reevaluate, settle
 from xai.reports.policy.reading import read_policy
 from xai.reports.records import AuditRecord, Finding, RunRecord, Value
@@ -83,6 +84,17 @@ def test_the_gate_opens_where_what_it_looks_at_holds(
     assert tuple(exit_code(settled, word) for word in ("must", "should", "undecided")) == codes  # type: ignore[arg-type]
 
 
+def test_a_run_has_passed_where_all_that_must_hold_does(tmp_path: Path) -> None:
+    good = (attacked({"1/255": 190}), FOUND[1])
+    assert whole(*good, audit=settle(audit(tmp_path), good)).passed
+    assert not whole(*FOUND, audit=settle(audit(tmp_path), FOUND)).passed
+    assert not whole(audit=settle(audit(tmp_path), ())).passed, "nothing passes since it was skipped"
+    assert [one.id for one in whole(audit=audit(tmp_path)).requirements] == ["ACC", "ROB", "ECE"]
+    assert whole().requirements == ()
+    with pytest.raises(UsageError, match="nothing was required"):
+        _ = whole().passed
+
+
 def record_of(tmp_path: Path) -> RunRecord:
     return whole(*FOUND, audit=settle(audit(tmp_path), FOUND)).record
 
@@ -149,3 +161,12 @@ def test_a_changed_finding_changes_the_verdict(tmp_path: Path) -> None:
 def test_windows_line_ends_of_a_policy_are_kept(tmp_path: Path) -> None:
     record = audit(tmp_path, POLICY.replace("\n", "\r\n"))
     assert record.policy.text.count("\r\n") == POLICY.count("\n")
+
+
+def test_where_nothing_must_hold_what_should_decides(tmp_path: Path) -> None:
+    text = POLICY.replace("clauses: [own 1]}", "severity: may}").replace('50 %"}', '50 %", severity: should}')
+    settled = settle(audit(tmp_path, text), FOUND)
+    assert [one.severity for one in settled.requirements] == ["may", "should", "should"]
+    assert overall(settled) == "violated"
+    assert exit_code(settled, "must") == 0
+    assert exit_code(settled, "should") == 1

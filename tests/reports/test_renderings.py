@@ -78,7 +78,7 @@ def test_the_page_tells_what_is_violated_first(run: Run) -> None:
     html = render(run).html
     assert Checker(html).stack == []
     top = words(html[: html.index("</header>")])
-    assert "✗ Violated Of the 3 requirements that must hold, 1 is violated and 1 is not decided." in top
+    assert "✗ Violated Of 3 requirements that must hold, 1 is violated and 1 is not decided." in top
     places = [
         top.index(word) for word in ("What is violated", "ROB", "What is not decided", "ECE", "OOD", "What was not")
     ]

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import Abort, TyperException
 
-from xai.cli import attack, audit, bounds, check, config, explain, export, inspect, methods, ood, report
+from xai.cli import attack, audit, bounds, check, config, diff, explain, export, inspect, methods, ood, report
 from xai.cli.terminal import say
 from xai.errors import StoppedError, UsageError, XaiError
 from xai.version import __version__
@@ -31,6 +31,7 @@ app.command("audit")(audit.audit)
 app.command("bounds")(bounds.bounds)
 app.command("check")(check.check)
 app.add_typer(config.config, name="config")
+app.command("diff")(diff.diff)
 app.command("explain")(explain.explain)
 app.command("export")(export.export)
 app.command("inspect")(inspect.inspect)

@@ -9,7 +9,7 @@ import typer
 
 
 def report(run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Folder of a run.")]) -> None:
-    """Make report.html again from the record in RUN_DIR."""
+    """Make report.html, and an audit's other files, again from the record in RUN_DIR."""
     from xai.reports.folder import rerender
 
     typer.echo(str(rerender(run_dir)))

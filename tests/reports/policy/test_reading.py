@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xai.errors import RefusedFileError, UsageError, XaiError
+from xai.reports.policy.fields import Policy
 from xai.reports.policy.places import read_bytes
-from xai.reports.policy.reading import ReadPolicy, read_policy, schema_text
+from xai.reports.policy.reading import ReadPolicy, fitted, read_policy, schema_text
 from xai.reports.policy.start import first_policy
 
 LEAST = """\
@@ -186,3 +187,40 @@ def test_the_schema_admits_a_policy_and_refuses_another(tmp_path: Path) -> None:
     for wrong in ({"treat": {}}, {"confidence": []}, {"requirements": []}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({**yaml.safe_load(LEAST), **wrong}, schema)
+
+
+WORDS = "model source intended_use data test ood requirements require metric threshold threat epsilons severity odd"
+NAMES = [*WORDS.split(), "confidence", "explanations", "right", "profiles", "domain"]
+parts = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["accuracy >= 1", "", "net.pt", "must", "1/255"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(NAMES),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(parts)
+@settings(deadline=None, max_examples=300)
+def test_any_data_are_a_policy_or_refused_in_one_line(data: object) -> None:
+    written = read_bytes(yaml.safe_dump(data).encode(), "it")
+    with suppress(XaiError):
+        fitted(written, Policy, "it")
+
+
+@pytest.mark.parametrize("place", ["model", "data", "requirements", "threat", "domain", "explanations"])
+@pytest.mark.parametrize("wrong", ["5", "[1]", "{a: 1}", "null", "[[accuracy]]", "[null]"])
+def test_a_part_of_the_wrong_kind_is_told_with_its_line(place: str, wrong: str, tmp_path: Path) -> None:
+    fields = {"model": "{source: a, intended_use: b}", "data": "{test: a}", "requirements": "[ece < 1]"}
+    fields = {**fields, place: wrong}
+    text = "".join(f"{name}: {value}\n" for name, value in fields.items())
+    line = [*fields].index(place) + 1
+    if wrong == "null" and place in ("domain", "explanations"):
+        assert getattr(read(text, tmp_path).policy, place) is None
+    else:
+        assert f"line {line}, column" in refusal(text, tmp_path)
