@@ -232,8 +232,7 @@ def _of_family(family: str, name: str, arguments: tuple[str, ...], findings: Seq
     Each argument must be the finding's method, id, input or one of its parameters, or end the value's name: "NAME on
     ARGUMENT".
     """
-    family = CALLED.get(family, family)
-    candidates = [finding for finding in findings if finding.family == family]
+    candidates = [finding for finding in findings if finding.family in (family, CALLED.get(family))]
     ends = {_plain(f"{name} {word} {argument}"): argument for word in PREPOSITIONS for argument in arguments}
 
     def says(finding: Finding, value: str) -> bool:
