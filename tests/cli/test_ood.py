@@ -209,6 +209,19 @@ def test_an_evaluation_is_made_again_and_gates(place: Path, capsys: Captured) ->
     assert "violated: on one set the combined AUROC is 0.5000" in capsys.readouterr().err
 
 
+def test_explanations_have_the_verdict_beside_them(place: Path, capsys: Captured) -> None:
+    np.save("one.npy", inputs(2, 5)[0][0])
+    options = ["--methods", "occlusion", "--measures", "none", "--detector", "detector"]
+    assert run(["explain", "net.pt2", "one.npy", *options, "-o", "out"]) == 0
+    found = open_run(place / "out")
+    assert [one.family for one in found.findings] == ["ood-verdict", "explanation"]
+    assert f"one: {found.findings[0].values['said'].value}" in capsys.readouterr().err
+    assert "--detector detector" in found.record.command
+    assert run(["explain", "net.pt2", "one.npy", "--detector", "gone", "-o", "none"]) == 2
+    assert run(["explain", "box.pt", "one.npy", "--detector", "detector", "-o", "none"]) == 4
+    assert not (place / "none").exists()
+
+
 def test_of_a_black_box_only_outputs_are_looked_at(place: Path, capsys: Captured) -> None:
     assert run(["ood", "fit", "box.pt", "data.npz", "-o", "out"]) == 0
     lines = told(capsys)

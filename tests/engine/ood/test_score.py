@@ -114,7 +114,7 @@ def test_the_map_says_by_how_much_the_score_falls(digits: Model, fitted: Run, sc
     score = float(guard.scores(digits, x)[COMBINED])
     assert finding.values["output"].value == pytest.approx(score, rel=1e-4)
     assert finding.target is not None
-    assert finding.target.name == "out-of-distribution score"
+    assert finding.target.name == "being out-of-distribution"
     fill = x.mean(dim=(2, 3), keepdim=True)
     window, stride = 2, 1
     drops, counts = np.zeros((8, 8)), np.zeros((8, 8))
@@ -192,3 +192,14 @@ def test_any_byte_that_was_changed_is_found(digits: Model, fitted: Run, tmp_path
 def _used(fitted: Run) -> set[str]:
     held = fitted["fit"].record.artefacts
     return {held[name].sha256 for name in ("gallery", "gallery features", "gallery rows")}
+
+
+def test_an_explanation_has_the_verdict_beside_it(digits: Model, fitted: Run, mixed: Pictures) -> None:
+    run = xai.explain(digits, [mixed[0][3], mixed[0][35]], methods=["gradcam"], measures="none", detector=fitted)
+    assert [one.method for one in run.findings] == ["verdict", "gradcam", "verdict", "gradcam"]
+    rows = xai.ood.score(digits, fitted, mixed[0])["score"].rows
+    for finding, row in zip(run.findings[::2], (rows[3], rows[35]), strict=True):
+        assert finding.values["verdict"].value == row["verdict"]
+        assert finding.values["score"].value == pytest.approx(row["by"][COMBINED]["score"], rel=1e-5)
+    with pytest.raises(RefusedFileError, match="prepared otherwise"):
+        xai.explain(xai.load(Linear(), shape=(3, 12, 10)), torch.rand(3, 12, 10), detector=fitted)
