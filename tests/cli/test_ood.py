@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -182,6 +186,27 @@ def test_more_foreign_images_than_were_allowed_is_exit_code_1(
     options = ["--fail-over", most, "--examples", "0", "-o", "out"]
     assert run(["ood", "score", "net.pt2", "detector", "negative.npz", *options]) == code
     assert any(line.startswith("violated:") for line in told(capsys)) == bool(code)
+
+
+def test_a_killed_fit_is_gone_on_with(place: Path) -> None:
+    x, y = inputs(6000)
+    np.savez("large.npz", x=x, y=y)
+    command = ["ood", "fit", "net.pt2", "large.npz", "--methods", "msp,mahalanobis", "--jobs", "1"]
+    process = subprocess.Popen([sys.executable, "-m", "xai.cli", *command, "-o", "out"], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not (place / "out.partial" / "shards" / "learnt.safetensors").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (place / "out").exists()
+    assert run([*command, "-o", "out"]) == 2
+    assert run([*command, "-o", "out", "--resume", "--holdout", "0.3"]) == 2
+    assert run([*command, "-o", "out", "--resume"]) == 0
+    assert run([*command, "-o", "whole"]) == 0
+    one, two = (open_run(place / name).findings for name in ("out", "whole"))
+    assert [f.timeless() for f in one] == [f.timeless() for f in two]
 
 
 def test_an_evaluation_is_made_again_and_gates(place: Path, capsys: Captured) -> None:

@@ -203,7 +203,7 @@ The threshold keeps {{ f["values"]["kept"].value | share }} of these {{ f["value
 <div class="scroll whole-height" tabindex="0" role="group" aria-label="AUROC by detector and set"><table class="tiles numbers detectors">
 <caption>AUROC in per cent: the probability that an outlier scores higher than an in-distribution image; 50 is chance, below 50 outliers look more familiar than what is known. The best single detector of each set is marked “best”; 95 % intervals of the combined verdict below its figures</caption>
 <thead><tr><th scope="col">detector</th>{% for one in sets %}<th scope="col">{{ one.name }}<span class="interval">{{ one.nearness }}</span></th>{% endfor %}<th scope="col">worst</th><th scope="col">mean</th></tr></thead>
-{% for row in table %}<tr{% if row.whole %} class="whole"{% endif %}><th scope="row">{{ row.title }}</th>{% for cell in row.cells %}<td>{% if cell.best %}<b>{{ cell.text }}</b> <span class="unit">best</span>{% else %}{{ cell.text }}{% endif %}{% if cell.interval %}<span class="interval">{{ cell.interval }}</span>{% endif %}</td>{% endfor %}<td>{{ row.worst }}</td><td>{{ row.mean }}</td></tr>
+{% for row in table %}<tr{% if row.whole %} class="whole"{% endif %}><th scope="row">{{ row.title }}</th>{% for cell in row.cells %}<td>{% if cell.best %}<b>{{ cell.text }}</b><span class="interval">best</span>{% else %}{{ cell.text }}{% endif %}{% if cell.interval %}<span class="interval">{{ cell.interval }}</span>{% endif %}</td>{% endfor %}<td>{{ row.worst }}</td><td>{{ row.mean }}</td></tr>
 {% endfor %}</table></div>
 """
 

@@ -140,3 +140,8 @@ def test_probes_that_cannot_be_made_are_skipped_with_the_reason() -> None:
     assert "rows and columns" in found["set/blur"][1]
     with pytest.raises(UsageError, match="no probe could be made"):
         xai.ood.evaluate(model, detector, torch.rand(50, 6), probes=["blur"], rounds=0)
+
+
+def test_images_of_the_fit_itself_flatter(digits: Model, fitted: Run, known: Pictures) -> None:
+    run = xai.ood.evaluate(digits, fitted, known, probes=["noise"], rounds=0)
+    assert "are those that the detectors were fitted to: all figures flatter them" in run["evaluation"].record.notes[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from xai.engine.ood.detector import open_detector
 from xai.errors import RefusedFileError, TamperedError, UsageError
 from xai.models.model import Model
 from xai.reports.artefacts import get_rows
+from xai.reports.html.page import render
 from xai.reports.run import Run
 from xai.robustness.ood.features import Reader
 from xai.robustness.ood.guard import COMBINED
@@ -203,3 +206,29 @@ def test_an_explanation_has_the_verdict_beside_it(digits: Model, fitted: Run, mi
         assert finding.values["score"].value == pytest.approx(row["by"][COMBINED]["score"], rel=1e-5)
     with pytest.raises(RefusedFileError, match="prepared otherwise"):
         xai.explain(xai.load(Linear(), shape=(3, 12, 10)), torch.rand(3, 12, 10), detector=fitted)
+
+
+def test_inputs_that_are_no_pictures_have_a_verdict_without_a_map() -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    model = xai.load(net, shape=(6,), classes=("a", "b", "c"))
+    generator = torch.Generator().manual_seed(0)
+    detector = xai.ood.fit(model, torch.randn(400, 6, generator=generator), methods=["energy", "mahalanobis"])
+    run = xai.ood.score(model, detector, 30 * torch.randn(3, 6, generator=generator), examples=2)
+    assert [one.family for one in run.findings] == ["ood-score", "ood-verdict", "ood-verdict"]
+    assert {row["verdict"] for row in run["score"].rows} == {"out-of-distribution"}
+    assert "The held-back images that are most like it" in render(run).html
+
+
+@pytest.mark.parametrize("forged", [b"", b"no array", b"\x93NUMPY\x01\x00"])
+def test_arrays_that_are_none_are_refused(digits: Model, fitted: Run, tmp_path: Path, forged: bytes) -> None:
+    folder = fitted.save(tmp_path / "detector").parent
+    held = fitted["fit"].record.artefacts["gallery features"]
+    digest = hashlib.sha256(forged).hexdigest()
+    (folder / held.path).write_bytes(forged)
+    record = (folder / "record.json").read_text().replace(f'"sha256": "{held.sha256}"', f'"sha256": "{digest}"')
+    (folder / "record.json").write_text(record)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["record.json"] = hashlib.sha256(record.encode()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(RefusedFileError, match="cannot be read"):
+        open_detector(folder, digits)
