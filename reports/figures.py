@@ -141,7 +141,8 @@ def figure(run: Evidence, finding: Finding) -> Figure:
     """Return input, overlay and colour bar as a matplotlib figure.
 
     Of a visualization it shows the picture and its curve, of an activation the strongest channels and their gradients,
-    of a change both inputs and what was added, of a drift both maps, of bounds a bar for each number.
+    of a change both inputs and what was added, of a drift both maps, of bounds a bar for each number, of
+    detectors the scores with the threshold.
 
     Raises:
         UsageError: there is nothing to draw but numbers.
@@ -154,6 +155,8 @@ def figure(run: Evidence, finding: Finding) -> Figure:
         return _channels_figure(run, finding)
     if "shown" in finding.artefacts:
         return _bars_figure(run, finding)
+    if "held" in finding.artefacts:
+        return _scores_figure(run, finding)
     record = _pictured(run, finding)
     below = picture(run.prepared(record), record.range)
     target = f" for {finding.target.name}" if finding.target else ""
@@ -251,6 +254,22 @@ def _channels_figure(run: Evidence, finding: Finding) -> Figure:
         low, high = limits(run, finding)
         drawn.colorbar(axes.imshow(mosaic(values[order]), cmap=colours, vmin=low, vmax=high), ax=axes)
         axes.set_axis_off()
+    return drawn
+
+
+def _scores_figure(run: Evidence, finding: Finding) -> Figure:
+    drawn = Drawn(figsize=(6, 3.2), layout="constrained")
+    axes = drawn.subplots()
+    axes.set_title(f"{finding.title} {finding.input or ''}", parse_math=False)
+    axes.hist(run.array(finding, "held"), bins=40, density=True, alpha=0.5, label="held back")
+    if "scores" in finding.artefacts:
+        axes.hist(run.array(finding, "scores"), bins=40, density=True, histtype="step", label="these images")
+    given = finding.values["threshold"].value if "threshold" in finding.values else finding.parameters["threshold"]
+    axes.axvline(float(given or 0), ls=":", label="threshold")
+    if "score" in finding.values:
+        axes.axvline(float(finding.values["score"].value or 0), color="k", label="this image")
+    axes.set_xlabel("score; higher is more out-of-distribution")
+    axes.legend(fontsize="small")
     return drawn
 
 

@@ -64,6 +64,16 @@ def test_what_its_outputs_can_become_runs(tmp_path: Path, monkeypatch: pytest.Mo
     assert (tmp_path / "my-bounds" / "report.html").is_file()
 
 
+def test_what_it_does_not_know_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(next(code for code in PYTHON if "xai.ood" in code), "README.md", "exec"), {})
+    lines = next(code for code in CONSOLE if "xai ood" in code).splitlines()
+    assert len(lines) == 5
+    for line in lines:
+        assert run(shlex.split(line)[1:]) == 0, line
+    assert (tmp_path / "my-evaluation" / "report.html").is_file()
+
+
 def test_models_leave_as_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     lines = next(code for code in CONSOLE if "xai export" in code).splitlines()

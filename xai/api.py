@@ -19,6 +19,7 @@ from xai.engine.choice import Parameters
 from xai.engine.examined import EXAMPLES as SHOWN
 from xai.engine.explain import explain as run_explain
 from xai.engine.inspect import inspect as run_inspect
+from xai.engine.ood.detector import open_detector
 from xai.engine.plan import plan_explain
 from xai.engine.threat import plan_attack
 from xai.errors import UsageError
@@ -94,6 +95,7 @@ def explain(
     masks: str | Path | None = None,
     layer: str | None = None,
     parameters: Parameters | None = None,
+    detector: Run | str | Path | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Run:
@@ -110,6 +112,7 @@ def explain(
         masks: folder of pictures that are not black where the objects are, of the same names.
         layer: for the methods that look at one.
         parameters: of methods and measures, by name: {"occlusion": {"window": 16}}.
+        detector: what `xai.ood.fit` returned, or its folder: says of each picture whether it is foreign to the model.
         seed: of everything random.
         progress: called with (stage, done, total).
 
@@ -134,10 +137,12 @@ def explain(
         masks=masks,
         layer=layer,
         parameters=parameters,
+        detector=detector,
         seed=seed or None,
     )
+    opened = None if detector is None else open_detector(detector, model)
     samples = read_samples(image, model, masks)
-    return run_explain(model, samples, plan, runtime=runtime, command=call, notes=left_out(image))
+    return run_explain(model, samples, plan, detector=opened, runtime=runtime, command=call, notes=left_out(image))
 
 
 def attack(

@@ -92,6 +92,42 @@ _HEADS = {
         alone_first=True,
         noun="image",
     ),
+    "ood fit": Head(
+        title="what does it know?",
+        kicker="out-of-distribution detectors",
+        before="What does",
+        after=" know?",
+        caution="A detector says whether an image is like those that it was fitted to. It says nothing of whether the "
+        "model is right on it.",
+        alone="The detectors",
+        about_alone="They learnt of one part of the images; the other part, held back, gave the thresholds.",
+        alone_first=True,
+        noun="image",
+    ),
+    "ood score": Head(
+        title="is it known?",
+        kicker="out-of-distribution report",
+        before="What is foreign to",
+        after="?",
+        caution="In-distribution does not mean that the answer is right. Outliers of a kind that no detector sees pass "
+        "unnoticed.",
+        alone="All images",
+        about_alone="Each is compared with images that were held back when the detectors were fitted.",
+        alone_first=True,
+        noun="image",
+    ),
+    "ood evaluate": Head(
+        title="does it know what it does not know?",
+        kicker="out-of-distribution report",
+        before="Does",
+        after=" know what it does not know?",
+        caution="The figures are about these sets of outliers. Those that will come may be of another kind, and may be "
+        "told worse.",
+        alone="What is told apart",
+        about_alone="Near and far are as their user sees them; probes are made of the in-distribution images.",
+        alone_first=True,
+        noun="image",
+    ),
     "inspect": Head(
         title="a look inside",
         kicker="inspection report",

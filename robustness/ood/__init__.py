@@ -11,5 +11,6 @@ One sign for all: a high score is more out-of-distribution.
 
 detectors/ holds the contract and a file a detector; statistics, gaussians, density, energies and shaping what they
 share. features looks at the model, head finds its last linear layer, fitting sums up; calibration, combination and
-guard turn scores into verdicts; metrics and probes try them; saving keeps them.
+guard turn scores into verdicts; metrics and probes try them; saving keeps them. target makes a score a model's output,
+so that explainers can ask why it is high; gallery finds the known images that are most alike.
 """

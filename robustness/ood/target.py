@@ -12,7 +12,7 @@ from xai.models.targets import Target
 from xai.robustness.ood.features import Reader
 from xai.robustness.ood.guard import COMBINED, Guard
 
-SCORE = "out-of-distribution score"
+SCORE = "being out-of-distribution"
 
 
 def foreignness(model: Model, guard: Guard, name: str = COMBINED) -> tuple[Model, Target]:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -184,6 +188,27 @@ def test_more_foreign_images_than_were_allowed_is_exit_code_1(
     assert any(line.startswith("violated:") for line in told(capsys)) == bool(code)
 
 
+def test_a_killed_fit_is_gone_on_with(place: Path) -> None:
+    x, y = inputs(6000)
+    np.savez("large.npz", x=x, y=y)
+    command = ["ood", "fit", "net.pt2", "large.npz", "--methods", "msp,mahalanobis", "--jobs", "1"]
+    process = subprocess.Popen([sys.executable, "-m", "xai.cli", *command, "-o", "out"], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not (place / "out.partial" / "shards" / "learnt.safetensors").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (place / "out").exists()
+    assert run([*command, "-o", "out"]) == 2
+    assert run([*command, "-o", "out", "--resume", "--holdout", "0.3"]) == 2
+    assert run([*command, "-o", "out", "--resume"]) == 0
+    assert run([*command, "-o", "whole"]) == 0
+    one, two = (open_run(place / name).findings for name in ("out", "whole"))
+    assert [f.timeless() for f in one] == [f.timeless() for f in two]
+
+
 def test_an_evaluation_is_made_again_and_gates(place: Path, capsys: Captured) -> None:
     options = ["--ood", "negative=negative.npz", "--near", "the same=new.npz", "--probes", "noise", "--rounds", "20"]
     assert run(["ood", "evaluate", "net.pt2", "detector", "--id", "new.npz", *options, "-o", "one"]) == 0
@@ -207,6 +232,19 @@ def test_an_evaluation_is_made_again_and_gates(place: Path, capsys: Captured) ->
     capsys.readouterr()
     assert run([*shlex.split(first.record.command)[1:], "--fail-under", "0.9", "-o", "three"]) == 1
     assert "violated: on one set the combined AUROC is 0.5000" in capsys.readouterr().err
+
+
+def test_explanations_have_the_verdict_beside_them(place: Path, capsys: Captured) -> None:
+    np.save("one.npy", inputs(2, 5)[0][0])
+    options = ["--methods", "occlusion", "--measures", "none", "--detector", "detector"]
+    assert run(["explain", "net.pt2", "one.npy", *options, "-o", "out"]) == 0
+    found = open_run(place / "out")
+    assert [one.family for one in found.findings] == ["ood-verdict", "explanation"]
+    assert f"one: {found.findings[0].values['said'].value}" in capsys.readouterr().err
+    assert "--detector detector" in found.record.command
+    assert run(["explain", "net.pt2", "one.npy", "--detector", "gone", "-o", "none"]) == 2
+    assert run(["explain", "box.pt", "one.npy", "--detector", "detector", "-o", "none"]) == 4
+    assert not (place / "none").exists()
 
 
 def test_of_a_black_box_only_outputs_are_looked_at(place: Path, capsys: Captured) -> None:

@@ -13,6 +13,8 @@ from tests.conftest import IMAGES, ROOT
 from tests.networks import Branching, Linear
 from tests.reports.test_browser import VIEWS
 from tests.reports.test_page import HOSTILE
+from tests.robustness.ood.subjects import digit_pictures
+from xai import ood
 from xai.api import attack, explain, inspect, load
 from xai.models.model import Model
 
@@ -32,7 +34,7 @@ def axe() -> str:
 
 
 @pytest.fixture(scope="module")
-def pages(shapes: Model, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def pages(shapes: Model, digits: Model, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     brief = {"lime": {"samples": 100}, "deepdream": {"iterations": 1}}
     full = explain(shapes, [IMAGES / "star.png", IMAGES / "ring.png"], methods="all", parameters=brief)
@@ -44,12 +46,29 @@ def pages(shapes: Model, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "channels": inspect(shapes, IMAGES / "star.png").save(folder / "channels"),
         "units": inspect(model, torch.rand(3, 12, 10), "einsum").save(folder / "units"),
         "attacked": attack(model, torch.rand(4, 3, 12, 10), eps=["1/255", "0.5"]).save(folder / "attacked"),
+        **_foreign(digits, folder),
         "skipped": explain(box, torch.full((3, 12, 10), 0.5)).save(folder / "skipped"),
     }
 
 
+def _foreign(digits: Model, folder: Path) -> dict[str, Path]:
+    """Return the pages of a detector, of what it says, and of how well it tells."""
+    test = digit_pictures()[1]
+    detector = ood.fit(digits, (test.images[:400], test.labels[:400]), methods=["msp", "hbos"], holdout=0.4)
+    return {
+        "detector": detector.save(folder / "detector"),
+        "scored": ood.score(digits, detector, test.images[400:420], examples=2).save(folder / "scored"),
+        "evaluated": ood.evaluate(digits, detector, test.images[400:], probes=["noise", "blur"], rounds=10).save(
+            folder / "evaluated"
+        ),
+    }
+
+
+FOREIGN = ["detector", "scored", "evaluated"]
+
+
 @pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("page", ["full", "hostile", "skipped", "channels", "units", "attacked"])
+@pytest.mark.parametrize("page", ["full", "hostile", "skipped", "channels", "units", "attacked", *FOREIGN])
 def test_axe_finds_no_serious_fault(browser: Any, axe: str, pages: dict[str, Path], view: str, page: str) -> None:
     context = browser.new_context(bypass_csp=True, **VIEWS[view])
     tab = context.new_page()

@@ -19,6 +19,7 @@ from xai.cli.options import (
     Seed,
     TrustModel,
     rerun,
+    tell_verdicts,
 )
 from xai.cli.terminal import plain, progress, say
 from xai.errors import UsageError
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from xai.reports.run import Run
 
 FAILED = 3
-WRITTEN = ("methods", "measures", "target", "top", "masks", "layer", "arch", "card", "labels")
+WRITTEN = ("methods", "measures", "target", "top", "masks", "layer", "detector", "arch", "card", "labels")
 
 
 def explain(
@@ -52,6 +53,10 @@ def explain(
         Path | None, typer.Option(help="Folder of masks (not black on the object) with the pictures' names.")
     ] = None,
     layer: Annotated[str | None, typer.Option(help="Layer for the methods that look at one.")] = None,
+    detector: Annotated[
+        Path | None,
+        typer.Option(help="Folder that xai ood fit wrote: says of each picture whether it is foreign to the model."),
+    ] = None,
     arch: Arch = None,
     card: CardFile = None,
     labels: ClassNames = None,
@@ -72,6 +77,7 @@ def explain(
     given = dict(locals())
     from xai.data.samples import left_out, list_pictures, read_samples
     from xai.engine.explain import explain as run_explain
+    from xai.engine.ood.detector import open_detector
     from xai.engine.plan import plan_explain
     from xai.models.loading import load
     from xai.reports.artefacts import FolderStore
@@ -82,6 +88,7 @@ def explain(
     pictures = list(list_pictures(images))  # a wrong path is told before the model is loaded
     place = resolve_device(device)
     loaded = load(model, arch=arch, card=card, labels=labels, device=place, seed=seed, trusted=trust_model)
+    opened = None if detector is None else open_detector(detector, loaded)
     plan = plan_explain(loaded, _names(methods), target, layer, settings, _names(measures), top)
     for _ in read_samples(pictures, loaded, masks):
         pass  # a damaged picture is told before anything is computed; keeping them all could fill the memory
@@ -94,6 +101,7 @@ def explain(
                 loaded,
                 read_samples(pictures, loaded, masks),
                 plan,
+                detector=opened,
                 runtime=runtime,
                 store=FolderStore(partial),
                 command=command,
@@ -143,6 +151,7 @@ def _tell(run: Run) -> None:
         for trust in finding.trust:
             if trust.status == "failed":
                 say(f"failed: {trust.title} of {where}: {trust.reason}")
+    tell_verdicts(run)
     if sys.stderr.isatty():
         for record in run.record.inputs:
             first = record.predictions[0]

@@ -24,6 +24,7 @@ from xai.cli.options import (
     listed,
     rerun,
     tell_run,
+    tell_verdicts,
 )
 from xai.cli.terminal import progress, say
 from xai.errors import StoppedError, UsageError
@@ -396,9 +397,7 @@ def _told(run: Run, place: _Place, *, as_json: bool) -> int:
     from xai.reports.folder import REPORT
 
     tell_run(run)
-    single = [finding for finding in run.findings if finding.input is not None and "said" in finding.values]
-    for finding in single[:TOLD]:
-        say(f"{finding.input}: {finding.values['said'].value}")
+    tell_verdicts(run, TOLD)
     for name, value in run.findings[0].values.items():
         if name.startswith("AUROC, ") and value.interval and isinstance(value.value, float):
             low, high = value.interval

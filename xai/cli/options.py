@@ -102,3 +102,10 @@ def _tell_figures(run: Run) -> None:
             say(f"{name}: {100 * value.value:.2f} % of {value.n} ({low} to {high})")
         elif "median" in name and isinstance(value.value, float):
             say(f"{name}: {value.value:.4g} ({value.unit})")
+
+
+def tell_verdicts(run: Run, count: int | None = None) -> None:
+    """Say of each input what is said of it in one sentence; of so many at most."""
+    told = [finding for finding in run.findings if finding.input is not None and "said" in finding.values]
+    for finding in told[:count]:
+        say(f"{finding.input}: {finding.values['said'].value}")

@@ -11,6 +11,8 @@ import torch
 from xai.data.samples import Sample
 from xai.engine.facts import input_record, model_record, outputs_of, versions
 from xai.engine.findings import Analysis
+from xai.engine.ood.detector import Detector
+from xai.engine.ood.verdict import Watchman
 from xai.engine.plan import ExplainPlan
 from xai.models.model import Model
 from xai.models.targets import Target
@@ -25,6 +27,7 @@ def explain(
     samples: Iterable[Sample],
     plan: ExplainPlan,
     *,
+    detector: Detector | None = None,
     runtime: Runtime | None = None,
     store: Store | None = None,
     command: str = "",
@@ -38,6 +41,7 @@ def explain(
         model: what is explained.
         samples: inputs, in order.
         plan: methods, measures and targets.
+        detector: says of each sample, beside its explanations, whether it is foreign to the model.
         runtime: device, seed, threads, memory, progress.
         store: keeps the arrays; default memory.
         command: what makes this run again.
@@ -47,6 +51,7 @@ def explain(
     store = store if store is not None else MemoryStore()
     created, begun = datetime.now(UTC), time.perf_counter()
     analysis = Analysis(model, plan.measures, runtime, store)
+    watchman = None if detector is None else Watchman(model, detector, runtime, store)
     inputs: list[InputRecord] = []
     findings: list[Finding] = []
     wanted: dict[Target, Sample] = {}  # every target that was asked for, with the first sample that asked
@@ -56,6 +61,7 @@ def explain(
         inputs.append(input_record(sample, outputs, model, store))
         targets = _targets(plan, outputs, model)
         wanted = {**dict.fromkeys(targets, sample), **wanted}
+        findings += [] if watchman is None else [watchman.verdict(sample)]
         findings += [
             finding
             for method in plan.methods

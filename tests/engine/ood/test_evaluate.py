@@ -132,7 +132,7 @@ def test_labels_of_outliers_are_not_looked_up(digits: Model, fitted: Run, new: P
 def test_probes_that_cannot_be_made_are_skipped_with_the_reason() -> None:
     net = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
     model = xai.load(net, shape=(6,), range=(0, 1), classes=("a", "b", "c"))
-    detector = xai.ood.fit(model, torch.rand(200, 6), methods=["msp", "energy"])
+    detector = xai.ood.fit(model, torch.rand(400, 6), methods=["msp", "energy"])
     run = xai.ood.evaluate(model, detector, torch.rand(50, 6), probes=["noise", "blur"], rounds=0)
     found = {one.id: (one.status, one.reason) for one in run.findings}
     assert found["set/noise"][0] == "ok"
@@ -140,3 +140,8 @@ def test_probes_that_cannot_be_made_are_skipped_with_the_reason() -> None:
     assert "rows and columns" in found["set/blur"][1]
     with pytest.raises(UsageError, match="no probe could be made"):
         xai.ood.evaluate(model, detector, torch.rand(50, 6), probes=["blur"], rounds=0)
+
+
+def test_images_of_the_fit_itself_flatter(digits: Model, fitted: Run, known: Pictures) -> None:
+    run = xai.ood.evaluate(digits, fitted, known, probes=["noise"], rounds=0)
+    assert "are those that the detectors were fitted to: all figures flatter them" in run["evaluation"].record.notes[0]

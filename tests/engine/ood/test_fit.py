@@ -196,12 +196,12 @@ def test_of_a_black_box_only_its_outputs_are_looked_at(known: Pictures, digits: 
 def test_inputs_that_are_no_pictures_are_remembered_by_name() -> None:
     net = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
     model = xai.load(net, shape=(6,), classes=("a", "b", "c"))
-    run = xai.ood.fit(model, torch.randn(200, 6), methods=["msp", "energy"], gallery=10)
+    run = xai.ood.fit(model, torch.randn(400, 6), methods=["msp", "energy"], gallery=10)
     opened = open_detector(run, model)
     assert opened.known is not None
     assert opened.known.pictures is None
     assert len(opened.known.rows) == 10
-    assert open_detector(xai.ood.fit(model, torch.randn(200, 6), methods=["msp"], gallery=0), model).known is None
+    assert open_detector(xai.ood.fit(model, torch.randn(400, 6), methods=["msp"], gallery=0), model).known is None
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from xai.engine.ood.detector import open_detector
 from xai.errors import RefusedFileError, TamperedError, UsageError
 from xai.models.model import Model
 from xai.reports.artefacts import get_rows
+from xai.reports.html.page import render
 from xai.reports.run import Run
 from xai.robustness.ood.features import Reader
 from xai.robustness.ood.guard import COMBINED
@@ -114,7 +117,7 @@ def test_the_map_says_by_how_much_the_score_falls(digits: Model, fitted: Run, sc
     score = float(guard.scores(digits, x)[COMBINED])
     assert finding.values["output"].value == pytest.approx(score, rel=1e-4)
     assert finding.target is not None
-    assert finding.target.name == "out-of-distribution score"
+    assert finding.target.name == "being out-of-distribution"
     fill = x.mean(dim=(2, 3), keepdim=True)
     window, stride = 2, 1
     drops, counts = np.zeros((8, 8)), np.zeros((8, 8))
@@ -192,3 +195,40 @@ def test_any_byte_that_was_changed_is_found(digits: Model, fitted: Run, tmp_path
 def _used(fitted: Run) -> set[str]:
     held = fitted["fit"].record.artefacts
     return {held[name].sha256 for name in ("gallery", "gallery features", "gallery rows")}
+
+
+def test_an_explanation_has_the_verdict_beside_it(digits: Model, fitted: Run, mixed: Pictures) -> None:
+    run = xai.explain(digits, [mixed[0][3], mixed[0][35]], methods=["gradcam"], measures="none", detector=fitted)
+    assert [one.method for one in run.findings] == ["verdict", "gradcam", "verdict", "gradcam"]
+    rows = xai.ood.score(digits, fitted, mixed[0])["score"].rows
+    for finding, row in zip(run.findings[::2], (rows[3], rows[35]), strict=True):
+        assert finding.values["verdict"].value == row["verdict"]
+        assert finding.values["score"].value == pytest.approx(row["by"][COMBINED]["score"], rel=1e-5)
+    with pytest.raises(RefusedFileError, match="prepared otherwise"):
+        xai.explain(xai.load(Linear(), shape=(3, 12, 10)), torch.rand(3, 12, 10), detector=fitted)
+
+
+def test_inputs_that_are_no_pictures_have_a_verdict_without_a_map() -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    model = xai.load(net, shape=(6,), classes=("a", "b", "c"))
+    generator = torch.Generator().manual_seed(0)
+    detector = xai.ood.fit(model, torch.randn(400, 6, generator=generator), methods=["energy", "mahalanobis"])
+    run = xai.ood.score(model, detector, 30 * torch.randn(3, 6, generator=generator), examples=2)
+    assert [one.family for one in run.findings] == ["ood-score", "ood-verdict", "ood-verdict"]
+    assert {row["verdict"] for row in run["score"].rows} == {"out-of-distribution"}
+    assert "The held-back images that are most like it" in render(run).html
+
+
+@pytest.mark.parametrize("forged", [b"", b"no array", b"\x93NUMPY\x01\x00"])
+def test_arrays_that_are_none_are_refused(digits: Model, fitted: Run, tmp_path: Path, forged: bytes) -> None:
+    folder = fitted.save(tmp_path / "detector").parent
+    held = fitted["fit"].record.artefacts["gallery features"]
+    digest = hashlib.sha256(forged).hexdigest()
+    (folder / held.path).write_bytes(forged)
+    record = (folder / "record.json").read_text().replace(f'"sha256": "{held.sha256}"', f'"sha256": "{digest}"')
+    (folder / "record.json").write_text(record)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["record.json"] = hashlib.sha256(record.encode()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(RefusedFileError, match="cannot be read"):
+        open_detector(folder, digits)

@@ -49,12 +49,14 @@ class Detector:
         known: some of the held-back images; None if none are remembered.
         facts: sha256 of the detectors.
         source: where it comes from, for people.
+        data: digest of the images that it was fitted to and calibrated on.
     """
 
     guard: Guard
     known: Known | None
     facts: str
     source: str
+    data: str
 
 
 def put_detector(store: Store, guard: Guard, known: Known | None) -> dict[str, Artefact]:
@@ -95,6 +97,9 @@ def open_detector(source: str | Path | Evidence, model: Model) -> Detector:
         return _opened(run, name, model)
     except TamperedError as error:
         raise TamperedError(f"detector {name}: {error}") from error
+    except (ValueError, KeyError, TypeError, EOFError, MemoryError) as error:  # forged arrays and rows
+        reason = " ".join(str(error).split())[:200]
+        raise RefusedFileError(f"detector {name} cannot be read ({reason}); fit anew") from error
 
 
 def _opened(run: Evidence, name: str, model: Model) -> Detector:
@@ -109,7 +114,8 @@ def _opened(run: Evidence, name: str, model: Model) -> Detector:
     held = fitted.artefacts
     packed = Packed(*(get_bytes(run.store, held[part]) for part in (FACTS, TENSORS)))
     guard = unpack(packed, model, name)
-    return Detector(guard, _known(run, fitted, model, name), held[FACTS].sha256, name)
+    learnt = str(fitted.parameters.get("data digest", ""))
+    return Detector(guard, _known(run, fitted, model, name), held[FACTS].sha256, name, learnt)
 
 
 def _known(run: Evidence, fitted: Finding, model: Model, name: str) -> Known | None:

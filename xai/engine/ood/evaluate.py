@@ -303,7 +303,12 @@ class _Evaluation:
         return found
 
     def _cautions(self) -> tuple[str, ...]:
-        """Say so if fewer in-distribution images are kept than was promised."""
+        """Say so if the images are those of the fit, or fewer of them are kept than was promised."""
+        if self.known.outcome.digest == self.detector.data:
+            return (
+                "the in-distribution images are those that the detectors were fitted to: all figures flatter them; "
+                "give others",
+            )
         keeps = self.guard.calibrations[COMBINED].threshold.keeps
         inside = self.guard.calibrations[COMBINED].threshold.inside(self.inside[COMBINED])
         interval = clopper_pearson(int(inside.sum()), len(inside))
