@@ -101,12 +101,15 @@ def put_rows(store: Store, rows: Iterable[Mapping[str, Any]]) -> Artefact:
     return Artefact(path=path, sha256=digest, shape=(len(lines),), dtype=ROWS)
 
 
+BYTES = "bytes of "  # what an artefact's dtype begins with that is of a format of its own
+
+
 def put_bytes(store: Store, content: bytes, suffix: str) -> Artefact:
     """Keep bytes of a format of their own, named by its suffix ("json"), and return their record."""
     digest = hashlib.sha256(content).hexdigest()
     path = f"{FOLDER}/{digest}.{suffix}"
     store.write(path, content)
-    return Artefact(path=path, sha256=digest, shape=(len(content),), dtype=f"bytes of {suffix}")
+    return Artefact(path=path, sha256=digest, shape=(len(content),), dtype=f"{BYTES}{suffix}")
 
 
 def get_bytes(store: Store, artefact: Artefact) -> bytes:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from xai.errors import TamperedError, UsageError
-from xai.reports.artefacts import ROWS, FolderStore, get, get_rows
+from xai.reports.artefacts import BYTES, ROWS, FolderStore, get, get_bytes, get_rows
 from xai.reports.audit import reevaluate
 from xai.reports.derived import derived, differing
 from xai.reports.evidence import Evidence
@@ -173,6 +173,11 @@ def _misread(run: Evidence, artefact: Artefact) -> str:
         if artefact.dtype == ROWS:
             count = sum(1 for _ in get_rows(run.store, artefact))
             return "" if (count,) == artefact.shape else f"it has {count} rows, and the record says {artefact.shape[0]}"
+        if artefact.dtype.startswith(BYTES):
+            count = len(get_bytes(run.store, artefact))
+            return (
+                "" if (count,) == artefact.shape else f"it has {count} bytes, and the record says {artefact.shape[0]}"
+            )
         array = get(run.store, artefact)
     except (TamperedError, ValueError) as error:
         return str(error)

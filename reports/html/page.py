@@ -46,6 +46,7 @@ class Head:
     noun: str = "picture"
 
 
+_FEW = 8  # analyses that are named one by one
 _HEADS = {
     "explain": Head(
         title="what does it look at?",
@@ -228,7 +229,7 @@ def _render(run: Evidence, pictures: Inline | Beside) -> Page:
         headline=[] if run.record.audit else _headline(run),
         audit=audit_parts(run, jinja),
         tally=_tally(run.findings),
-        methods=list(dict.fromkeys(finding.title for finding in run.findings)),
+        methods=_methods(run.findings),
         head=_HEADS.get(run.record.verb, _HEADS["explain"]),
         drawing=_drawing(run, jinja),
         card=json.dumps(run.record.model.card, indent=1, ensure_ascii=False),
@@ -270,6 +271,12 @@ def _headline(run: Evidence) -> list[Figure]:
     """Return what the findings about no one input have to say on top."""
     done = [finding for finding in run.findings if finding.input is None and finding.status == "ok"]
     return [figure for finding in done for figure in section_for(finding.family).headline(finding)]
+
+
+def _methods(findings: Sequence[Finding]) -> list[str]:
+    """Return what was done, in few words: of many analyses only how many there are."""
+    titles = list(dict.fromkeys(finding.title for finding in findings))
+    return titles if len(titles) <= _FEW else [f"{len(titles)} analyses"]
 
 
 def _tally(findings: Iterable[Finding]) -> dict[str, int]:

@@ -86,6 +86,12 @@ class Answers(Gathered):
                 yield answer["rows"], get(self._store, Artefact.model_validate(answer["scores"]))
 
     @property
+    def scores(self) -> dict[str, Artefact]:
+        """The scores, an artefact a shard."""
+        kept = {f"scores/{number:06}": answer["scores"] for number, answer in enumerate(self.answers())}
+        return {name: Artefact.model_validate(one) for name, one in kept.items() if one is not None}
+
+    @property
     def labels(self) -> str:
         """Say where the right answers come from."""
         own = sum(not row["labelled"] for row in self.rows())

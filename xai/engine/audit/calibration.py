@@ -58,7 +58,9 @@ def calibration(test: Answers, held: Answers | None, store: Store, runtime: Runt
         runtime: seed.
     """
     known, digests = _gathered(test)
-    blank = _blank(test)
+    blank = _blank(test).model_copy(
+        update={"artefacts": {} if held is None else {f"held {name}": one for name, one in held.scores.items()}}
+    )
     if test.labels != GIVEN:
         return blank.model_copy(update={"reason": "the right answers of some test images are not known"})
     if not len(known.labels):
@@ -82,7 +84,7 @@ def calibration(test: Answers, held: Answers | None, store: Store, runtime: Runt
         update={
             "status": "ok",
             "values": values,
-            "artefacts": {name: put(store, array) for name, array in arrays.items()},
+            "artefacts": {name: put(store, array) for name, array in arrays.items()} | blank.artefacts,
         }
     )
 

@@ -53,5 +53,6 @@ def performance(answers: Answers, model: Model, store: Store) -> Finding:
         artefacts={
             "rows": put_rows(store, answers.rows()),
             **({"confusion": put(store, matrix)} if matrix.size else {}),
+            **answers.scores,
         },
     )
