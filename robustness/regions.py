@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -93,10 +94,16 @@ class Region:
         return self.project(x, x + random_in_ball(x, self.epsilon, self.norm, generator))
 
 
+_ENDLESS = re.compile(r"[eE][+-]?[\d_]{4,}|.{100}")  # an exponent is written out: it may not end
+
+
 def read_epsilon(text: str | float) -> float:
     """Return the number that "8/255", "0.03" or 0.03 says; raise UsageError if it is none, or negative."""
     try:
-        value = float(Fraction(text.strip())) if isinstance(text, str) else math.nan if text is True else float(text)
+        if isinstance(text, str):
+            value = math.nan if _ENDLESS.search(text) else float(Fraction(text.strip()))
+        else:
+            value = math.nan if text is True else float(text)
     except (ValueError, ZeroDivisionError, OverflowError):
         value = math.nan
     if not (math.isfinite(value) and value >= 0):

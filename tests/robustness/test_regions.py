@@ -57,7 +57,10 @@ def test_epsilons_are_read(text: str | float, value: float) -> None:
     assert read_epsilon(text) == value
 
 
-@pytest.mark.parametrize("text", ["eight", "8/0", "-1/255", "nan", "inf", "", math.nan, "1e999"])
+@pytest.mark.parametrize(
+    "text",
+    ["1e99999999", "1e-99999999", "0." + "1" * 200, "eight", "8/0", "-1/255", "nan", "inf", "", math.nan, "1e999"],
+)
 def test_what_is_no_epsilon_is_refused(text: str | float) -> None:
     with pytest.raises(UsageError, match="expected a number that is not negative"):
         read_epsilon(text)
