@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -35,6 +37,21 @@ def number(value: object) -> str:
     if value is None:
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def at_most(value: float) -> str:
+    """Write a number with four digits, the last one rounded up: what lies below the number lies below that."""
+    return _towards(value, ROUND_CEILING)
+
+
+def at_least(value: float) -> str:
+    """Write a number with four digits, the last one rounded down: what lies above the number lies above that."""
+    return _towards(value, ROUND_FLOOR)
+
+
+def _towards(value: float, way: str) -> str:
+    rounded = Context(prec=4, rounding=way).create_decimal(Decimal(value))
+    return f"{float(rounded):.4g}"
 
 
 def share(value: float | None) -> str:

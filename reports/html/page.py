@@ -19,7 +19,7 @@ from xai.reports.html.architecture import drawing
 from xai.reports.html.audit import audit_parts
 from xai.reports.html.sections.base import Figure, Pictures, section_for
 from xai.reports.records import Finding, InputRecord
-from xai.reports.words import amount, memory, number, share, short
+from xai.reports.words import amount, at_least, memory, number, share, short
 from xai.text import visible
 
 BUDGET = 5 * 2**20
@@ -197,7 +197,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(number=number, share=share, count=amount, short=short, memory=memory)
+    made.filters.update(number=number, at_least=at_least, share=share, count=amount, short=short, memory=memory)
     return made
 
 

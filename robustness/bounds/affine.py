@@ -265,7 +265,10 @@ class Scale(Affine):
         found = Interval(self._end(exact.lower, rounding, -1), self._end(exact.upper, rounding, 1))
         if rounding.arithmetic is Arithmetic.FLOAT:
             found = found.widened(rounding.overflow(self.magnitude(box)))
-        return found if self.offset is not None else found.with_signs(exact)
+        if self.offset is not None:
+            return found
+        sign = self.factor.sign().to(factor.dtype)
+        return found.with_signs(Interval(low.sign() * sign, high.sign() * sign))
 
     def _end(self, scaled: torch.Tensor, rounding: Rounding, side: int) -> torch.Tensor:
         """Return an end of the output, moved outwards."""

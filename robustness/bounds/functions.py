@@ -179,7 +179,7 @@ def cut(low: float, high: float) -> Curve:
 
 
 def softplus(beta: float, threshold: float) -> Curve:
-    """Return log(1 + exp(beta x)) / beta; the network takes x itself where beta x is above the threshold."""
+    """Return log(1 + exp(beta x)) / beta; the network takes x itself where beta x is above the threshold, from 0 on."""
     return Curve(
         function=lambda x: torch.logaddexp(beta * x, torch.zeros_like(x)) / beta,
         derivatives=(lambda x: (beta * x).sigmoid(),),

@@ -42,10 +42,15 @@ class Interval:
         """Return it with so much more room on both sides."""
         return Interval(self.lower - by, self.upper + by)
 
-    def with_signs(self, exact: Interval) -> Interval:
-        """Return it without what rounding cannot do to a product or a quotient: change its sign."""
-        lower = torch.where(exact.lower >= 0, self.lower.clamp(min=0), self.lower)
-        return Interval(lower, torch.where(exact.upper <= 0, self.upper.clamp(max=0), self.upper))
+    def with_signs(self, signs: Interval) -> Interval:
+        """Return it without what rounding cannot do to a product: change its sign.
+
+        Args:
+            signs: the lowest and highest sign of the product, from those of its factors: the product itself may have
+                lost its sign, by being too small for a number.
+        """
+        lower = torch.where(signs.lower >= 0, self.lower.clamp(min=0), self.lower)
+        return Interval(lower, torch.where(signs.upper <= 0, self.upper.clamp(max=0), self.upper))
 
     def known(self) -> Interval:
         """Return it with nothing known where a bound is NaN, or so large that it overflowed towards the other."""

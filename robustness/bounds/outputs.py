@@ -84,7 +84,7 @@ class Bounding:
 
     def analysis(self, inputs: Inputs) -> Analysis:
         """Return an analysis of regions that knows nothing yet: what is asked of it in turn shares the boxes."""
-        single = self.bounder.single and self.program.work > LARGE
+        single = self.bounder.single and self.program.work > LARGE and not self.program.faint
         dtype = torch.float32 if single else self.bounder.dtype
         return Analysis(self.program.steps, inputs, Rounding(self.arithmetic, dtype))
 

@@ -85,9 +85,15 @@ class Times(Bilinear):
     def interval(self, rounding: Rounding, *boxes: Interval) -> Interval:
         """Return the extremes of the four products of ends."""
         x, y = boxes
-        ends = torch.stack([a * b for a in (x.lower, x.upper) for b in (y.lower, y.upper)])
-        found = Interval(ends.amin(0), ends.amax(0))
-        return rounding.outwards(found, 1).with_signs(found)
+        return rounding.outwards(_extremes(x, y), 1).with_signs(
+            _extremes(*(Interval(box.lower.sign(), box.upper.sign()) for box in boxes))
+        )
+
+
+def _extremes(x: Interval, y: Interval) -> Interval:
+    """Return the least and the greatest of the four products of ends."""
+    ends = torch.stack([a * b for a in (x.lower, x.upper) for b in (y.lower, y.upper)])
+    return Interval(ends.amin(0), ends.amax(0))
 
 
 class MatrixProduct(Bilinear):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import operator as python_operator
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,8 +16,9 @@ from xai.errors import AnalysisError, NotApplicableError
 from xai.models.graph import Graph, attribute
 from xai.models.layout import operator
 from xai.robustness.bounds.analysis import Step
+from xai.robustness.bounds.operation import Operation
 from xai.robustness.bounds.relaxations.base import Builder, Call, Made, Rule, Unbounded, UnboundedError, Value, rules
-from xai.robustness.bounds.rounding import Arithmetic
+from xai.robustness.bounds.rounding import SMALLEST, Arithmetic
 
 _ASSERTIONS = (
     "_assert_tensor_metadata",
@@ -61,6 +64,15 @@ class Program:
         counted = (step for step in self.steps if step.operation is not None)
         return sum(torch.Size(step.shape).numel() * (step.operation.terms or 1) for step in counted if step.operation)
 
+    @cached_property
+    def faint(self) -> bool:
+        """Whether a constant is so near 0 that float32 would lose it."""
+        return any(
+            bool(((tensor != 0) & (tensor.abs() < SMALLEST[torch.float32])).any())
+            for step in self.steps
+            for tensor in _tensors(step.operation, set())
+        )
+
     def needs(self, arithmetic: Arithmetic) -> None:
         """Raise NotApplicableError if a step's rounding is not known and is asked for."""
         if arithmetic is Arithmetic.REAL:
@@ -97,7 +109,9 @@ def program(graph: Graph, example: torch.Tensor, node: str = "") -> Program:
 def _equal(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
     """Say whether two ways to compute outputs agree; both may have no number in the same places."""
     size = max(1.0, float(theirs.nan_to_num(0.0, 0.0, 0.0).abs().max()))
-    return ours.shape == theirs.shape and torch.allclose(ours, theirs, rtol=0, atol=CLOSE * size, equal_nan=True)
+    return ours.shape == theirs.shape and torch.allclose(
+        ours.double(), theirs.double(), rtol=0, atol=CLOSE * size, equal_nan=True
+    )
 
 
 class _Lowering:
@@ -137,15 +151,36 @@ class _Lowering:
             return arguments[0][arguments[1]]
         if not _holds((arguments, options), Value, Unbounded):
             assert callable(target)
+            if torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()):
+                raise UnboundedError(f"{name} in layer {self.build.layer}: it draws other numbers every time")
             return target(*arguments, **options)
         if _holds((arguments, options), Unbounded):
             raise UnboundedError(f"{name} in layer {self.build.layer}: what it reads is not bounded")
         if name not in self._rules or not isinstance(target, torch._ops.OpOverload):
             raise UnboundedError(f"{name} in layer {self.build.layer}: there is no rule to bound this operator")
-        return self._rules[name].lower(Call(name, target, _bound(target, arguments, options), self.build))
+        try:
+            return self._rules[name].lower(Call(name, target, _bound(target, arguments, options), self.build))
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:  # what torch says of a use it cannot follow
+            reason = " ".join(str(error).split())[:200]
+            why = f"it is used in a way that there is no rule for: {reason}"
+            raise UnboundedError(f"{name} in layer {self.build.layer}: {why}") from error
 
     def _resolved(self, argument: Any) -> Any:
         return fx.node.map_arg(argument, lambda node: self.made[node.name])
+
+
+def _tensors(part: Any, seen: set[int]) -> Iterator[torch.Tensor]:
+    """Yield the numbers that an operation holds, in whatever it is made of."""
+    if isinstance(part, torch.Tensor):
+        if part.is_floating_point():
+            yield part
+    elif id(part) not in seen and isinstance(part, Operation | list | tuple | dict):
+        seen.add(id(part))
+        inner = (
+            part.values() if isinstance(part, dict) else part if isinstance(part, list | tuple) else vars(part).values()
+        )
+        for one in inner:
+            yield from _tensors(one, seen)
 
 
 def _bound(target: torch._ops.OpOverload, arguments: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:

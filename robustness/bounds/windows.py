@@ -28,11 +28,11 @@ class Window:
 
     def of(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return the part of a tensor (..., height, width); an axis of one place stands for all."""
-        if tensor.ndim < 2:
-            return tensor
-        rows = slice(self.top, self.bottom) if tensor.shape[-2] > 1 else slice(None)
-        columns = slice(self.left, self.right) if tensor.shape[-1] > 1 else slice(None)
-        return tensor[..., rows, columns]
+        if tensor.ndim and tensor.shape[-1] > 1:
+            tensor = tensor[..., self.left : self.right]
+        if tensor.ndim > 1 and tensor.shape[-2] > 1:
+            tensor = tensor[..., self.top : self.bottom, :]
+        return tensor
 
     def around(self, other: Window) -> Window:
         """Return the smallest window that holds both."""
@@ -169,6 +169,9 @@ def _through_convolution(step: Convolution, patch: Patch) -> Gone | None:
     rows, (top, left) = step.spread(patch.rows, (patch.window.top, patch.window.left))
     height, width = step.shape[-2:]
     window = Window(max(top, 0), min(top + rows.shape[-2], height), max(left, 0), min(left + rows.shape[-1], width))
-    inside = rows[..., window.top - top : window.bottom - top, window.left - left : window.right - left]
     none = rows.new_zeros(rows.shape[:2], dtype=torch.float64)
-    return [Patch(inside, window)], none if step.bias is None else total(patch.rows, step.bias)
+    constant = none if step.bias is None else total(patch.rows, step.bias)
+    if window.bottom <= window.top or window.right <= window.left:
+        return [None], constant  # it sees nothing but padding
+    inside = rows[..., window.top - top : window.bottom - top, window.left - left : window.right - left]
+    return [Patch(inside, window)], constant

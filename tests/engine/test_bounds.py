@@ -26,6 +26,7 @@ from xai.reports.run import Run
 from xai.robustness.bounds.interval import Interval
 from xai.robustness.bounds.methods.base import Bounder, bounders
 from xai.robustness.bounds.outputs import Bounding
+from xai.robustness.bounds.program import Program
 from xai.robustness.norms import Norm
 from xai.robustness.regions import Region
 from xai.runtime import Runtime
@@ -407,3 +408,33 @@ def test_the_model_is_left_as_it_was(model: Model) -> None:
     xai.bounds(model, images(model, 4), eps="0.05", largest=True)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert model.fingerprint == fingerprint
+
+
+def test_where_the_steps_are_not_the_network_its_own_numbers_are_tried(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of a rule that the one example does not show."""
+    x, _ = images(model, 5, 0)
+    probe = Probe(plan_bounds(model, ["0.05"]).bounding, Runtime())
+    steps, own = probe.values(x), model(x).double()
+    assert not torch.equal(steps, own), "float32 rounds"
+    value = Program.value
+    off = torch.tensor([0.0, 1e-7, 0.0, 0.5, 0.0])[:, None]
+    monkeypatch.setattr(Program, "value", lambda self, x: value(self, x) + off)
+    assert torch.equal(probe.values(x)[:3], steps[:3] + off[:3])
+    assert torch.equal(probe.values(x)[3], own[3])
+
+
+def test_the_float_network_is_not_covered_where_other_kernels_run(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("torch.backends.mkldnn.is_available", lambda: False)
+        found = xai.bounds(model, images(model, 2, 0), eps="0.01", arithmetic="float").findings[0]
+    assert (found.status, "oneDNN is off" in found.reason) == ("skipped", True)
+    torch.set_flush_denormal(True)
+    try:
+        found = xai.bounds(model, images(model, 2, 0), eps="0.01", arithmetic="float").findings[0]
+    finally:
+        torch.set_flush_denormal(False)
+    assert (found.status, "set_flush_denormal" in found.reason) == ("skipped", True)

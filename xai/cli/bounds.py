@@ -193,6 +193,8 @@ def bounds(
 
 def _tell_images(run: Run) -> None:
     """Say what was decided of single images."""
+    from xai.reports.words import at_least
+
     for finding in run.record.findings:
         if finding.input is None or finding.status != "ok":
             continue
@@ -204,7 +206,7 @@ def _tell_images(run: Run) -> None:
             elif name == "statement":
                 say(f"{finding.input}: {told}")
             elif name.startswith("largest ") and isinstance(told, float):
-                say(f"{finding.input}: {name}: {told:.4g}")
+                say(f"{finding.input}: {name}: {at_least(told)}")
 
 
 def _code(run: Run, fail_under: float | None) -> int:

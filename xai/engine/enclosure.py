@@ -27,6 +27,7 @@ SMOOTHING = ABOUT.name
 
 MOST_NUMBERS = 4096  # that are bounded one by one: each costs a pass backwards
 BATCH_BYTES = 256 * 2**20  # what the boxes of the inputs that are bounded together may take
+REAL = "--arithmetic real is about real numbers"
 CUDA = "how CUDA's kernels round is not known; --device cpu, or --arithmetic real, which is about real numbers"
 
 
@@ -101,10 +102,21 @@ def hindrance(bounding: Bounding) -> str:
         return reason
     if bounding.arithmetic is Arithmetic.FLOAT and bounding.model.device.type != "cpu":
         return CUDA
+    if bounding.arithmetic is Arithmetic.FLOAT and (reason := other_kernels()):
+        return reason
     try:
         _check_room(bounding.program, bounding.bounder)
     except AnalysisError as error:
         return str(error)
+    return ""
+
+
+def other_kernels() -> str:
+    """Return why torch's CPU kernels are not those whose rounding is known, or ""."""
+    if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
+        return f"oneDNN is off, and how torch's other kernels round is not known; {REAL}"
+    if float(torch.tensor([1e-40]).mul(1.0)) == 0:
+        return f"numbers below 1e-38 are taken for 0 (torch.set_flush_denormal), and that is not covered; {REAL}"
     return ""
 
 

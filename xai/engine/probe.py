@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,7 @@ from xai.runtime import Runtime
 RANDOM, CORNERS = 8, 8  # points of each region, beside the input itself
 STEPS, STRIDE = 10, 2.5  # of a climb, and how far they go together, in radii
 SLACK = 1e-9  # of a value's size: what float64 may round by where bounds are about real numbers
+CLOSE, TINY = 1e-3, 1e-5  # of a number's size, and of the largest one's: what a float32 network may round by
 LARGEST_BATCH = 128
 
 
@@ -38,7 +39,7 @@ class Breach:
 
 @dataclass(frozen=True)
 class Probe:
-    """What is bounded, computed at points, in the numbers that the bounds are about.
+    """What is bounded, computed at points, in the numbers that the bounds are about, if these are the network's.
 
     Args:
         bounding: whose bounds are tried.
@@ -49,13 +50,17 @@ class Probe:
     runtime: Runtime
 
     def values(self, points: torch.Tensor) -> torch.Tensor:
-        """Return what is bounded (n, numbers) float64 at points (n, ...), in float64 or as the network computes it."""
-        if self.bounding.arithmetic is Arithmetic.FLOAT:
-            function: Callable[[torch.Tensor], torch.Tensor] = self._forward
-        else:
-            function = self.bounding.program.value
+        """Return what is bounded (n, numbers) float64 at points (n, ...), in float64 or as the network computes it.
+
+        Where the bounds are about real numbers, a point at which the network itself is farther off than rounding
+        explains gets the network's numbers: the bounds are of something else then, and must not pass for its.
+        """
         with torch.no_grad():
-            return torch.cat([function(part).double().flatten(1) for part in points.split(self._batch)])
+            own = torch.cat([self._forward(part).double() for part in points.split(self._batch)])
+            if self.bounding.arithmetic is Arithmetic.FLOAT:
+                return own
+            steps = torch.cat([self.bounding.program.value(part).flatten(1) for part in points.split(self._batch)])
+        return torch.where(_close(steps, own)[:, None], steps, own)
 
     def answers(self, values: torch.Tensor) -> torch.Tensor:
         """Return the answers (n,) that scores (n, numbers) give; -1 where they are not finite."""
@@ -148,6 +153,13 @@ class Probe:
     def _ruled_out(self, row: int, point: int, answer: int) -> Breach:
         name = self.bounding.model.answers[answer]
         return Breach(row, point, f"the answer is {name!r} at a point of the region, and was said to be unable to win")
+
+
+def _close(steps: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    """Say at which points (n,) numbers (n, numbers) differ by no more than float32 may."""
+    size = own.nan_to_num(0.0, 0.0, 0.0).abs()
+    room = CLOSE * size.amax(0) + TINY * size.amax()
+    return (((steps - own).abs() <= room) | (steps == own) | (steps.isnan() & own.isnan())).all(1)
 
 
 def _first(where: torch.Tensor) -> list[tuple[int, int]]:

@@ -25,7 +25,7 @@ class Bounds(Section):
 <p class="reading">Of {{ total }} images {{ accuracy.value | share }} are right{{ ", where the model's own answers count as right" if own }}. For every input within {{ last.name }} ({{ f.parameters.norm }})
 <b>{{ last.certified.value | share }}</b> are <b>proved</b> to stay right ({{ confidence }} interval over images {{ last.certified.interval[0] | share }} to {{ last.certified.interval[1] | share }}){% if last.attacked %};
 attacks leave {{ last.attacked.value | share }} standing, so the truth lies between the two. {{ last.open.value | share }} are not decided{% endif %}.
-{% if median is not none %}Half of all images are proved within at least <b>{{ median | number }}</b>.{% endif %}
+{% if median is not none %}Half of all images are proved within at least <b>{{ median | at_least }}</b>.{% endif %}
 The proof is about {{ numbers }}, by {{ f.parameters["bounds by"] }}.</p>
 <div class="beside">
 <figure><svg class="curve axes" viewBox="0 0 {{ width }} {{ height }}" role="img" aria-label="Share of images by size of the change: {% for size in sizes %}within {{ size.name }} {{ size.certified.value | share }} certified{% if size.attacked %} and {{ size.attacked.value | share }} standing under attack{% endif %}, {% endfor %}{{ accuracy.value | share }} right without a change">

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from xai.reports.evidence import Evidence
 from xai.reports.html.axes import ticks_between
 from xai.reports.html.sections.base import Pictures, Section
 from xai.reports.records import Finding
+from xai.reports.words import at_least, at_most, number
 
 WIDTH, LEFT, RIGHT, ROW, TOP, FOOT = 420, 104, 350, 22, 6, 24  # of a drawing, in its own units
 OUTPUTS = "the outputs"
@@ -29,7 +31,7 @@ class Enclosure(Section):
     family = "enclosure"
     wide = True
     body = """
-{% if answer %}<p class="reading">The model says <b class="name">{{ answer }}</b>.{% if largest is not none %} It is proved to for every change of up to <b>{{ largest | number }}</b> ({{ f.parameters.norm }}).{% endif %}</p>
+{% if answer %}<p class="reading">The model says <b class="name">{{ answer }}</b>.{% if largest is not none %} It is proved to for every change of up to <b>{{ largest | at_least }}</b> ({{ f.parameters.norm }}).{% endif %}</p>
 <div class="trust"><ul>
 {% for size in sizes %}<li class="{{ size.speaks }}"><span class="mark" aria-hidden="true">{{ size.mark }}</span><span><b>Within {{ size.name }}: {{ size.verdict }}.</b> {{ size.says[:1] | upper }}{{ size.says[1:] }}.
 {% if size.count > 1 %}{{ size.count }} answers can still win: <span class="name">{{ size.winners }}</span>.{% endif %}</span></li>
@@ -123,7 +125,10 @@ def _row(
         "reached": scale.bar(low, high),
         "sampled": scale.bar(*sampled),
         "value_at": scale.across(value),
-        **{key: _written(one) for key, one in (("lower", lower), ("upper", upper), ("low", low), ("high", high))},
+        "lower": _written(lower, at_least),
+        "upper": _written(upper, at_most),
+        "low": _written(low),
+        "high": _written(high),
         "value": _written(value),
         "used": (high - low) / width if np.isfinite(width) and width > 0 else None,
         "can": can,
@@ -141,10 +146,11 @@ def _can(number: int, able: np.ndarray | None, held: dict[str, np.ndarray]) -> b
     return bool(able[number])
 
 
-def _written(value: float) -> str:
+def _written(value: float, write: Callable[[float], str] = number) -> str:
     if not np.isfinite(value):
         return "not bounded"
-    return f"{value:.4g}".replace("-", "\N{MINUS SIGN}", 1) if value < 0 else f"{value:.4g}"
+    text = write(value)
+    return text.replace("-", "\N{MINUS SIGN}", 1) if value < 0 else text
 
 
 class _Scale:

@@ -62,7 +62,10 @@ def _softplus(call: Call) -> Curve:
     beta = float(call["beta"])
     if beta <= 0:
         raise call.refused("beta that is not positive")
-    return softplus(beta, float(call["threshold"]))
+    threshold = float(call["threshold"])
+    if threshold < 0:
+        raise call.refused("a negative threshold: it jumps there, far below the function")
+    return softplus(beta, threshold)
 
 
 CHOSEN: dict[str, Curve | Callable[[Call], Curve]] = {
