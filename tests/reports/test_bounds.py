@@ -116,7 +116,7 @@ def test_the_words_of_the_other_arithmetic_are_its_own() -> None:
     run = xai.bounds(model, images(model, 3), eps="0.01", arithmetic="float", examples=1)
     (panel,) = panels(render(run).html, "Certified accuracy")
     assert "the float32 network, rounding included" in panel
-    assert "torch&#39;s CPU kernels" in panel
+    assert "torch&#39;s oneDNN kernels" in panel
 
 
 def test_without_an_attack_nothing_is_said_of_one() -> None:
