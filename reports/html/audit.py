@@ -21,6 +21,8 @@ MARKS: dict[Verdict, str] = {"holds": "✓", "violated": "✗", "not decided": "
 ORDER: tuple[Verdict, ...] = ("violated", "not decided", "holds")
 WIDTH, SIDE, LINE = 420, 14, 34  # of an interval's drawing, in its own units
 UNASSESSED = 20  # lines at most
+NAMED = 6  # values of one finding at most
+SOURCES = 12  # findings of one requirement at most
 
 
 class Parts(NamedTuple):
@@ -107,13 +109,28 @@ def _shown(one: RequirementRecord, run: Evidence) -> dict[str, Any]:
     """Return a requirement with its drawing and the findings that it rests on."""
     held = {finding.id: finding for finding in run.findings}
     evidence = [(source, held[source.finding]) for source in one.evidence if source.finding in held]
+    sources = _sources(evidence, run)
     limits: dict[str, None] = dict.fromkeys(finding.limits for _, finding in evidence)
     return {
         "record": one,
         "drawing": _drawing(one, evidence),
-        "evidence": [(source, finding, run.anchor(finding)) for source, finding in evidence],
+        "evidence": sources[:SOURCES],
+        "unnamed": len(sources[SOURCES:]),
         "limits": list(limits),
     }
+
+
+def _sources(evidence: Sequence[tuple[EvidenceRecord, Finding]], run: Evidence) -> list[dict[str, Any]]:
+    """Return each finding once, with the first names of the values that it gave and how many more there are."""
+    named: dict[str, list[str]] = {}
+    held = {finding.id: finding for _, finding in evidence}
+    for source, _ in evidence:
+        of = f"{source.measure}: " if source.measure not in ("", source.value) else ""
+        named.setdefault(source.finding, []).append(of + source.value)
+    return [
+        {"finding": held[key], "anchor": run.anchor(held[key]), "names": names[:NAMED], "more": len(names[NAMED:])}
+        for key, names in named.items()
+    ]
 
 
 def _drawing(one: RequirementRecord, evidence: Sequence[tuple[EvidenceRecord, Finding]]) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from xai.reports.html.architecture import drawing
 from xai.reports.html.audit import audit_parts
 from xai.reports.html.sections.base import Figure, Pictures, section_for
 from xai.reports.records import Finding, InputRecord
-from xai.reports.words import amount, memory, number, share, short
+from xai.reports.words import amount, duration, memory, number, points, share, short
 from xai.text import visible
 
 BUDGET = 5 * 2**20
@@ -197,7 +197,9 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(number=number, share=share, count=amount, short=short, memory=memory)
+    made.filters.update(
+        number=number, share=share, count=amount, short=short, memory=memory, duration=duration, points=points
+    )
     return made
 
 
@@ -225,7 +227,7 @@ def _render(run: Evidence, pictures: Inline | Beside) -> Page:
     html = jinja.get_template("report.html").render(
         run=run.record,
         inputs=[_input(run, record, pictures, jinja) for record in run.record.inputs],
-        alone=_panels(run, None, pictures, jinja),
+        alone=_panels(run, [one for one in run.findings if one.input is None], pictures, jinja),
         headline=[] if run.record.audit else _headline(run),
         audit=audit_parts(run, jinja),
         tally=_tally(run.findings),
@@ -254,16 +256,30 @@ def _input(run: Evidence, record: InputRecord, pictures: Pictures, jinja: Enviro
         "thumbnail": "" if pixels is None or len(run.record.inputs) < 2 else pictures.add(thumbnail(pixels)),
         "small": pixels is not None and pixels.shape[1] <= 128,
         "tally": _tally(finding for finding in run.findings if finding.input == record.id),
-        "panels": _panels(run, record.id, pictures, jinja),
+        **_chief(run, record, pictures, jinja),
     }
 
 
-def _panels(run: Evidence, about: str | None, pictures: Pictures, jinja: Environment) -> list[Markup]:
-    """Return the panels about one input, or about the model alone."""
+def _chief(run: Evidence, record: InputRecord, pictures: Pictures, jinja: Environment) -> dict[str, Any]:
+    """Return the panels about an input: those that are shown, and those that are folded where an audit has many."""
+    own = [finding for finding in run.findings if finding.input == record.id]
+    folded = [one for one in own if run.record.audit and section_for(one.family).secondary]
+    return {
+        "panels": _panels(run, [one for one in own if one not in folded], pictures, jinja),
+        "folded": _panels(run, folded, pictures, jinja),
+        "titles": list(dict.fromkeys(one.title for one in folded)),
+    }
+
+
+def _panels(run: Evidence, told: Sequence[Finding], pictures: Pictures, jinja: Environment) -> list[Markup]:
+    """Return the panels of some findings; those of a family follow its first."""
+    families: dict[str, list[Finding]] = {}
+    for finding in told:
+        families.setdefault(finding.family, []).append(finding)
     return [
-        section_for(finding.family).render(finding, run, pictures, jinja)
-        for finding in run.findings
-        if finding.input == about
+        panel
+        for family, findings in families.items()
+        for panel in section_for(family).together(findings, run, pictures, jinja)
     ]
 
 
