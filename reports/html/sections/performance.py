@@ -14,6 +14,7 @@ from xai.reports.html.sections.base import Pictures, Section, level
 from xai.reports.records import Finding, Value
 
 OF_CLASS, OF_GROUP = "accuracy of class ", "accuracy of group "
+GIVEN = "given"  # labels that are not the model's own answers
 SHOWN = 12  # classes or groups at most, the worst
 GRID = 20  # classes at most of a matrix that is drawn whole
 LISTED = 10  # confusions at most, where it is not
@@ -42,12 +43,12 @@ class Performance(Section):
 {% for part in parts %}
 <table class="spans"><caption>By {{ part.noun }}, the worst first{% if part.more %}: {{ part.shown | length }} of {{ part.shown | length + part.more }}, no other is below {{ part.least | share }}{% endif %}; lines are 95 % intervals, each by itself, and the broken line is that of all images</caption>
 <thead><tr><th scope="col">{{ part.noun }}</th><th scope="col">right</th><th scope="col">from 0 to 100 %</th></tr></thead>
-{% for one in part.shown %}<tr><th scope="row">{{ one.name }}</th><td>{{ one.value.value | share }}<span class="interval">{{ one.value.interval[0] | share }} – {{ one.value.interval[1] | share }}, n = {{ one.value.n | count }}</span></td>
+{% for one in part.shown %}<tr><th scope="row">{{ one.name }}</th><td>{{ one.value.value | share }}<span class="interval">{{ one.value.interval[0] | share }} – {{ one.value.interval[1] | share }}, n = {{ one.value.n | count }}</span></td>
 <td><svg viewBox="0 0 {{ width }} 20" preserveAspectRatio="none" aria-hidden="true"><rect class="ground" width="{{ width }}" height="20"/><rect class="part" width="{{ one.middle }}" height="20"/><path class="all" d="M{{ all }} 0V20"/><path class="whisker" d="M{{ one.low }} 10H{{ one.high }}M{{ one.low }} 5v10M{{ one.high }} 5v10"/></svg></td></tr>
 {% endfor %}</table>
 {% endfor %}
 {% if grid %}
-<div><p class="unit">How many images of the class that a row names got which answer. The stronger the colour, the larger the part of the row; framed cells are right.</p>
+<div><p class="how">How many images of the class that a row names got which answer. The stronger the colour, the larger the part of the row; framed cells are right.</p>
 <div class="scroll whole-height" tabindex="0" role="group" aria-label="Confusion matrix"><table class="tiles confusion"><caption>Confusion matrix</caption>
 <thead><tr><th scope="col">is \\ answered</th>{% for name in grid.names %}<th scope="col">{{ name }}</th>{% endfor %}</tr></thead>
 {% for row in grid.rows %}<tr><th scope="row">{{ row.name }}</th>{% for cell in row.cells %}<td class="{{ "right" if cell.right else "wrong" }} level-{{ cell.level }}">{{ cell.count | count }}</td>{% endfor %}</tr>
@@ -76,7 +77,7 @@ class Performance(Section):
             confused = sorted(_of_rows(finding, run) if matrix is None else _of_matrix(matrix, names), key=_most_first)
         return {
             "total": total,
-            "own": finding.parameters.get("labels") != "given",
+            "own": finding.parameters.get("labels", GIVEN) != GIVEN,
             "all": 0 if total is None else _across(_number(total)),
             "width": WIDTH,
             "parts": [part for part in parts if part is not None],
@@ -145,8 +146,13 @@ def _names(finding: Finding, run: Evidence, count: int) -> list[str]:
     classes = run.record.model.card.get("classes") or []
     if len(classes) == count:
         return [str(name) for name in classes]
-    told = {row["label"]: row["class"] for row in get_rows(run.store, finding.artefacts["rows"])}
+    told = {row["label"]: row["class"] for row in _rows(finding, run)}
     return [str(told.get(answer, f"answer {answer}")) for answer in range(count)]
+
+
+def _rows(finding: Finding, run: Evidence) -> Iterator[dict[str, Any]]:
+    """Return a row an image, where they are kept."""
+    return get_rows(run.store, finding.artefacts["rows"]) if "rows" in finding.artefacts else iter(())
 
 
 def _of_matrix(matrix: np.ndarray, names: Sequence[str]) -> Iterator[Confused]:
@@ -160,7 +166,7 @@ def _of_rows(finding: Finding, run: Evidence) -> Iterator[Confused]:
     """Yield what was taken for what, where there is no matrix."""
     classes = run.record.model.card.get("classes") or []
     found: Counter[tuple[str, int]] = Counter()
-    for row in get_rows(run.store, finding.artefacts["rows"]):
+    for row in _rows(finding, run):
         if row["predicted"] != row["label"]:
             found[row["class"], row["predicted"]] += 1
     for (truth, answer), count in found.items():

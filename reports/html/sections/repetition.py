@@ -16,7 +16,7 @@ class Repetition(Section):
 
     family = "repetition"
     body = """
-<p class="reading">{% if changed is not none %}<b>{{ changed.value | count if changed.value else "No" }}</b> of {{ changed.n }} answers {{ "changes" if changed.value in (0, 1) else "change" }}{% else %}Over {{ ways[0][1].n }} inputs{% endif %};
+<p class="reading">{% if changed is not none %}<b>{{ changed.value | count if changed.value else "None" }}</b> of {{ changed.n }} answers {{ "changes" if changed.value in (0, 1) else "change" }}{% elif ways %}Over {{ ways[0][1].n }} inputs{% endif %}{{ ";" if changed is not none }}
 {% if farthest %}outputs lie at most <b>{{ farthest | number }}</b> apart.{% else %}outputs are the same to the last digit.{% endif %}</p>
 <table class="facts"><caption>How far the outputs of the same {{ ways[0][1].n }} inputs lie apart, at most</caption>
 {% for name, value in ways %}<tr><th scope="row">{{ name }}</th><td>{{ value.value | number if value.value else "the same" }} <span class="unit">{{ value.unit if value.value }}</span></td></tr>
