@@ -1,4 +1,4 @@
-"""The panel of right answers: the worst first, a matrix whose numbers are those of the rows, lists where it is too large."""
+"""The panel of right answers: the worst first, true numbers in the matrix, a list where it is too large."""
 
 from __future__ import annotations
 
