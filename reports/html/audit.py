@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment
 from markupsafe import Markup
 
+from xai.reports.artefacts import get_rows
 from xai.reports.audit import chief, overall
 from xai.reports.evidence import Evidence
 from xai.reports.html.axes import ticks_between
@@ -23,6 +24,13 @@ WIDTH, SIDE, LINE = 420, 14, 34  # of an interval's drawing, in its own units
 UNASSESSED = 20  # lines at most
 NAMED = 6  # values of one finding at most
 SOURCES = 12  # findings of one requirement at most
+
+
+class Truth(NamedTuple):
+    """What an input is, and whether that was answered."""
+
+    name: str
+    right: bool
 
 
 class Parts(NamedTuple):
@@ -60,6 +68,18 @@ def audit_parts(run: Evidence, jinja: Environment) -> Parts:
         rows=rows, findings={finding.id: finding for finding in run.findings}, anchor=run.anchor, **shared
     )
     return Parts(Markup(top), Markup(body), Markup(matrix))  # rendered with autoescape on
+
+
+def truths(run: Evidence) -> dict[str, Truth]:
+    """Return what the inputs are, by id, as far as the rows of a finding tell; nothing without an audit."""
+    wanted = {record.id for record in run.record.inputs} if run.record.audit else set()
+    kept = [finding.artefacts["rows"] for finding in run.findings if wanted and "rows" in finding.artefacts]
+    for artefact in kept:
+        rows = (row for row in get_rows(run.store, artefact) if row.get("id") in wanted and row.get("labelled"))
+        found = {row["id"]: Truth(str(row["class"]), bool(row["right"])) for row in rows if "class" in row}
+        if found:
+            return found
+    return {}
 
 
 def ranked(requirements: Iterable[RequirementRecord]) -> list[RequirementRecord]:

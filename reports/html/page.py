@@ -16,7 +16,7 @@ from markupsafe import Markup
 from xai.reports.evidence import Evidence
 from xai.reports.figures import encoded, picture, thumbnail
 from xai.reports.html.architecture import drawing
-from xai.reports.html.audit import audit_parts
+from xai.reports.html.audit import Truth, audit_parts, truths
 from xai.reports.html.sections.base import Figure, Pictures, section_for
 from xai.reports.records import Finding, InputRecord
 from xai.reports.words import amount, duration, memory, number, points, share, short
@@ -224,9 +224,10 @@ def _render(run: Evidence, pictures: Inline | Beside) -> Page:
     jinja = environment()
     sheets = ("report.css", "audit.css") if run.record.audit else ("report.css",)
     style, policy = styled(*sheets, images="data:" if isinstance(pictures, Inline) else "'self' data:")
+    known = truths(run)
     html = jinja.get_template("report.html").render(
         run=run.record,
-        inputs=[_input(run, record, pictures, jinja) for record in run.record.inputs],
+        inputs=[_input(run, record, pictures, jinja, known.get(record.id)) for record in run.record.inputs],
         alone=_panels(run, [one for one in run.findings if one.input is None], pictures, jinja),
         headline=[] if run.record.audit else _headline(run),
         audit=audit_parts(run, jinja),
@@ -247,11 +248,14 @@ def _drawing(run: Evidence, jinja: Environment) -> Markup:
     return Markup(jinja.get_template("architecture.html").render(d=made)) if made else Markup()  # autoescape is on
 
 
-def _input(run: Evidence, record: InputRecord, pictures: Pictures, jinja: Environment) -> dict[str, Any]:
+def _input(
+    run: Evidence, record: InputRecord, pictures: Pictures, jinja: Environment, truth: Truth | None
+) -> dict[str, Any]:
     is_picture = len(record.prepared.shape) == 3
     pixels = picture(run.prepared(record), record.range) if is_picture else None
     return {
         "record": record,
+        "truth": truth,
         "picture": "" if pixels is None else pictures.add(pixels),
         "thumbnail": "" if pixels is None or len(run.record.inputs) < 2 else pictures.add(thumbnail(pixels)),
         "small": pixels is not None and pixels.shape[1] <= 128,

@@ -108,3 +108,16 @@ def test_evidence_of_many_values_is_named_in_part(tmp_path: Path) -> None:
     rows = answered(200, tuple(f"class {i:02}" for i in range(20)))
     html = words(render(full_audit(tmp_path, rows)).html)
     assert "accuracy of class class 05 and 14 more); statistical" in html
+
+
+def test_an_input_is_said_to_be_right_or_wrong(tmp_path: Path) -> None:
+    rows = answered()
+    assert [rows[3][name] for name in ("class", "right")] == ["circle", False]
+    about = words(render(full_audit(tmp_path, rows)).html)
+    assert "70.0 % ✗ wrong, it is circle" in about
+    rows[3]["right"] = True
+    assert "70.0 % ✓ right" in words(render(full_audit(tmp_path, rows)).html)
+    rows[3]["labelled"] = False
+    html = words(render(full_audit(tmp_path, rows)).html)
+    assert "✗ wrong" not in html
+    assert "✓ right" not in html, "nobody knows"
