@@ -266,10 +266,13 @@ def _input(
 
 def _chief(run: Evidence, record: InputRecord, pictures: Pictures, jinja: Environment) -> dict[str, Any]:
     """Return the panels about an input: those that are shown, and those that are folded where an audit has many."""
-    own = [finding for finding in run.findings if finding.input == record.id]
-    folded = [one for one in own if run.record.audit and section_for(one.family).secondary]
+    shown: list[Finding] = []
+    folded: list[Finding] = []
+    for finding in run.findings:
+        if finding.input == record.id:
+            (folded if run.record.audit and section_for(finding.family).secondary else shown).append(finding)
     return {
-        "panels": _panels(run, [one for one in own if one not in folded], pictures, jinja),
+        "panels": _panels(run, shown, pictures, jinja),
         "folded": _panels(run, folded, pictures, jinja),
         "titles": list(dict.fromkeys(one.title for one in folded)),
     }
