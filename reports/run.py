@@ -174,10 +174,10 @@ class Run(Evidence):
         return pd.DataFrame(rows(self))
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows."""
-        from xai.reports.html.notebook import summary  # the template engine is not needed before
+        """Return what a notebook shows: of an audit its verdict and requirements, of any other run its findings."""
+        from xai.reports.html.notebook import audit_summary, summary  # the template engine is not needed before
 
-        return summary(self, self.findings)
+        return audit_summary(self) if self.record.audit else summary(self, self.findings)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Write record, artefacts, report and manifest to a folder, all or nothing; return report.html's path."""

@@ -61,3 +61,13 @@ def share(value: float | None) -> str:
     if 0.9995 <= value < 1:
         return "> 99.9\u00a0%"
     return "< 0.1\u00a0%" if 0 < value < 0.0005 else f"{100 * value:.1f}\u00a0%"
+
+
+def duration(seconds: float) -> str:
+    """Write a time: seconds with two decimals, below a tenth in milliseconds."""
+    return f"{1000 * seconds:.3g}\N{NO-BREAK SPACE}ms" if 0 < seconds < 0.1 else f"{seconds:.2f}\N{NO-BREAK SPACE}s"
+
+
+def points(value: float) -> str:
+    """Write the difference of two shares in percentage points."""
+    return "< 0.1 points" if 0 < value < 0.0005 else f"{100 * value:.1f} points"

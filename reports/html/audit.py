@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment
 from markupsafe import Markup
 
+from xai.reports.artefacts import get_rows
 from xai.reports.audit import chief, overall
 from xai.reports.evidence import Evidence
 from xai.reports.html.axes import ticks_between
@@ -21,6 +22,15 @@ MARKS: dict[Verdict, str] = {"holds": "✓", "violated": "✗", "not decided": "
 ORDER: tuple[Verdict, ...] = ("violated", "not decided", "holds")
 WIDTH, SIDE, LINE = 420, 14, 34  # of an interval's drawing, in its own units
 UNASSESSED = 20  # lines at most
+NAMED = 6  # values of one finding at most
+SOURCES = 12  # findings of one requirement at most
+
+
+class Truth(NamedTuple):
+    """What an input is, and whether that was answered."""
+
+    name: str
+    right: bool
 
 
 class Parts(NamedTuple):
@@ -58,6 +68,18 @@ def audit_parts(run: Evidence, jinja: Environment) -> Parts:
         rows=rows, findings={finding.id: finding for finding in run.findings}, anchor=run.anchor, **shared
     )
     return Parts(Markup(top), Markup(body), Markup(matrix))  # rendered with autoescape on
+
+
+def truths(run: Evidence) -> dict[str, Truth]:
+    """Return what the inputs are, by id, as far as the rows of a finding tell; nothing without an audit."""
+    wanted = {record.id for record in run.record.inputs} if run.record.audit else set()
+    kept = [finding.artefacts["rows"] for finding in run.findings if wanted and "rows" in finding.artefacts]
+    for artefact in kept:
+        rows = (row for row in get_rows(run.store, artefact) if row.get("id") in wanted and row.get("labelled"))
+        found = {row["id"]: Truth(str(row["class"]), bool(row["right"])) for row in rows if "class" in row}
+        if found:
+            return found
+    return {}
 
 
 def ranked(requirements: Iterable[RequirementRecord]) -> list[RequirementRecord]:
@@ -107,13 +129,28 @@ def _shown(one: RequirementRecord, run: Evidence) -> dict[str, Any]:
     """Return a requirement with its drawing and the findings that it rests on."""
     held = {finding.id: finding for finding in run.findings}
     evidence = [(source, held[source.finding]) for source in one.evidence if source.finding in held]
+    sources = _sources(evidence, run)
     limits: dict[str, None] = dict.fromkeys(finding.limits for _, finding in evidence)
     return {
         "record": one,
         "drawing": _drawing(one, evidence),
-        "evidence": [(source, finding, run.anchor(finding)) for source, finding in evidence],
+        "evidence": sources[:SOURCES],
+        "unnamed": len(sources[SOURCES:]),
         "limits": list(limits),
     }
+
+
+def _sources(evidence: Sequence[tuple[EvidenceRecord, Finding]], run: Evidence) -> list[dict[str, Any]]:
+    """Return each finding once, with the first names of the values that it gave and how many more there are."""
+    named: dict[str, list[str]] = {}
+    held = {finding.id: finding for _, finding in evidence}
+    for source, _ in evidence:
+        of = f"{source.measure}: " if source.measure not in ("", source.value) else ""
+        named.setdefault(source.finding, []).append(of + source.value)
+    return [
+        {"finding": held[key], "anchor": run.anchor(held[key]), "names": names[:NAMED], "more": len(names[NAMED:])}
+        for key, names in named.items()
+    ]
 
 
 def _drawing(one: RequirementRecord, evidence: Sequence[tuple[EvidenceRecord, Finding]]) -> dict[str, Any] | None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from xai.errors import UsageError
+from xai.reports.audit import overall
 from xai.reports.evidence import Evidence
 from xai.reports.figures import (
     CHANNELS,
@@ -19,11 +21,13 @@ from xai.reports.figures import (
     scale,
     strongest,
 )
+from xai.reports.html.audit import MARKS, counts, ranked, said, unassessed
 from xai.reports.html.page import Inline, environment
 from xai.reports.records import Finding, ModelRecord
 from xai.reports.words import amount
 
-SHOWN = 20  # groups; a notebook is no report
+SHOWN = 20  # groups or requirements; a notebook is no report
+FIRST = 5  # lines of what was not assessed
 
 
 def summary(run: Evidence, findings: Sequence[Finding]) -> str:
@@ -36,6 +40,30 @@ def summary(run: Evidence, findings: Sequence[Finding]) -> str:
     said = f"{count}{more}. Maps are heuristics: they prove nothing." if findings else _size(model)
     words = f"{model.name}: {said}"
     return environment().get_template("notebook.html").render(groups=groups, words=words)
+
+
+def audit_summary(run: Evidence) -> str:
+    """Return HTML for a run with an audit: verdict, requirements with what was measured, what was not assessed."""
+    audit = run.record.audit
+    if audit is None:
+        raise UsageError("nothing was required of this run: there is no audit to show")
+    told, lines = ranked(audit.requirements), unassessed(run.findings)
+    return (
+        environment()
+        .get_template("notebook_audit.html")
+        .render(
+            model=run.record.model.name,
+            verdict=overall(audit),
+            said=said(audit),
+            counts=counts(audit),
+            requirements=told[:SHOWN],
+            more=len(told[SHOWN:]),
+            unassessed=lines[:FIRST],
+            further=len(lines[FIRST:]),
+            policy=audit.policy,
+            marks=MARKS,
+        )
+    )
 
 
 def _size(model: ModelRecord) -> str:

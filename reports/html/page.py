@@ -16,10 +16,10 @@ from markupsafe import Markup
 from xai.reports.evidence import Evidence
 from xai.reports.figures import encoded, picture, thumbnail
 from xai.reports.html.architecture import drawing
-from xai.reports.html.audit import audit_parts
+from xai.reports.html.audit import Truth, audit_parts, truths
 from xai.reports.html.sections.base import Figure, Pictures, section_for
 from xai.reports.records import Finding, InputRecord
-from xai.reports.words import amount, at_least, memory, number, share, short
+from xai.reports.words import amount, at_least, duration, memory, number, points, share, short
 from xai.text import visible
 
 BUDGET = 5 * 2**20
@@ -197,7 +197,16 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(number=number, at_least=at_least, share=share, count=amount, short=short, memory=memory)
+    made.filters.update(
+        number=number,
+        at_least=at_least,
+        share=share,
+        count=amount,
+        short=short,
+        memory=memory,
+        duration=duration,
+        points=points,
+    )
     return made
 
 
@@ -222,10 +231,11 @@ def _render(run: Evidence, pictures: Inline | Beside) -> Page:
     jinja = environment()
     sheets = ("report.css", "audit.css") if run.record.audit else ("report.css",)
     style, policy = styled(*sheets, images="data:" if isinstance(pictures, Inline) else "'self' data:")
+    known = truths(run)
     html = jinja.get_template("report.html").render(
         run=run.record,
-        inputs=[_input(run, record, pictures, jinja) for record in run.record.inputs],
-        alone=_panels(run, None, pictures, jinja),
+        inputs=[_input(run, record, pictures, jinja, known.get(record.id)) for record in run.record.inputs],
+        alone=_panels(run, [one for one in run.findings if one.input is None], pictures, jinja),
         headline=[] if run.record.audit else _headline(run),
         audit=audit_parts(run, jinja),
         tally=_tally(run.findings),
@@ -245,25 +255,45 @@ def _drawing(run: Evidence, jinja: Environment) -> Markup:
     return Markup(jinja.get_template("architecture.html").render(d=made)) if made else Markup()  # autoescape is on
 
 
-def _input(run: Evidence, record: InputRecord, pictures: Pictures, jinja: Environment) -> dict[str, Any]:
+def _input(
+    run: Evidence, record: InputRecord, pictures: Pictures, jinja: Environment, truth: Truth | None
+) -> dict[str, Any]:
     is_picture = len(record.prepared.shape) == 3
     pixels = picture(run.prepared(record), record.range) if is_picture else None
     return {
         "record": record,
+        "truth": truth,
         "picture": "" if pixels is None else pictures.add(pixels),
         "thumbnail": "" if pixels is None or len(run.record.inputs) < 2 else pictures.add(thumbnail(pixels)),
         "small": pixels is not None and pixels.shape[1] <= 128,
         "tally": _tally(finding for finding in run.findings if finding.input == record.id),
-        "panels": _panels(run, record.id, pictures, jinja),
+        **_chief(run, record, pictures, jinja),
     }
 
 
-def _panels(run: Evidence, about: str | None, pictures: Pictures, jinja: Environment) -> list[Markup]:
-    """Return the panels about one input, or about the model alone."""
+def _chief(run: Evidence, record: InputRecord, pictures: Pictures, jinja: Environment) -> dict[str, Any]:
+    """Return the panels about an input: those that are shown, and those that are folded where an audit has many."""
+    shown: list[Finding] = []
+    folded: list[Finding] = []
+    for finding in run.findings:
+        if finding.input == record.id:
+            (folded if run.record.audit and section_for(finding.family).secondary else shown).append(finding)
+    return {
+        "panels": _panels(run, shown, pictures, jinja),
+        "folded": _panels(run, folded, pictures, jinja),
+        "titles": list(dict.fromkeys(one.title for one in folded)),
+    }
+
+
+def _panels(run: Evidence, told: Sequence[Finding], pictures: Pictures, jinja: Environment) -> list[Markup]:
+    """Return the panels of some findings; those of a family follow its first."""
+    families: dict[str, list[Finding]] = {}
+    for finding in told:
+        families.setdefault(finding.family, []).append(finding)
     return [
-        section_for(finding.family).render(finding, run, pictures, jinja)
-        for finding in run.findings
-        if finding.input == about
+        panel
+        for family, findings in families.items()
+        for panel in section_for(family).together(findings, run, pictures, jinja)
     ]
 
 

@@ -14,6 +14,7 @@ class Drift(Section):
     """Two overlays, one colour bar, one sentence, and the numbers."""
 
     family = "drift"
+    secondary = True
     body = """
 {% macro moved(value) %}{{ "–" if value is none else "< 0.001" if 0 < value < 0.001 else "%.3f" | format(value) }}{% endmacro %}
 {% if v.drift.value is not none %}

@@ -29,6 +29,7 @@ class Enclosure(Section):
     """A drawing a size of the change, what is decided, and the numbers."""
 
     family = "enclosure"
+    secondary = True
     wide = True
     body = """
 {% if answer %}<p class="reading">The model says <b class="name">{{ answer }}</b>.{% if largest is not none %} It is proved to for every change of up to <b>{{ largest | at_least }}</b> ({{ f.parameters.norm }}).{% endif %}</p>

@@ -10,11 +10,12 @@ import numpy as np
 from xai.reports.artefacts import get_rows
 from xai.reports.evidence import Evidence
 from xai.reports.html.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, ticks_between
-from xai.reports.html.sections.base import Figure, Pictures, Section
+from xai.reports.html.sections.base import Cell, Figure, Pictures, Row, Section, Table
 from xai.reports.records import Finding, Value
 from xai.reports.words import number, share
 
 BINS = 40
+FEW = 3  # detectors or sets that are told one by one
 INSIDE, OUTSIDE = "in-distribution", "out-of-distribution"
 COMBINED, LEFT_OUT = "combined", "chosen on the other sets"
 MARKS = {INSIDE: "✓", OUTSIDE: "✗"}
@@ -89,6 +90,21 @@ class FittedDetector(Section):
         """Draw the held-back scores."""
         threshold = _number(finding.values["threshold"])
         return {"h": histogram(run.array(finding, "held"), threshold, what="scores of held-back images")}
+
+    def table(self, findings: Sequence[Finding]) -> Table | None:
+        """Return thresholds and what they are calibrated to, a row a detector."""
+        if len(findings) <= FEW:
+            return None
+        names = list(dict.fromkeys(name for one in findings for name in one.values))
+        return Table(
+            title=f"{len(findings)} detectors and their thresholds",
+            meaning="Each detector and each combination of them, with the threshold that the held-back images gave it. "
+            "Scores are of each detector's own scale; higher is more out-of-distribution.",
+            caption="95 % intervals below",
+            columns=("detector", *names, "held back"),
+            rows=tuple(Row(one, (*(_told(one, name) for name in names), _held(one))) for one in findings),
+            secondary=True,
+        )
 
 
 class Score(Section):
@@ -280,6 +296,58 @@ The best single detector here is {{ f["values"]["best single detector"].value }}
                 "words": _roc_words(inside, outside),
             },
         }
+
+    def table(self, findings: Sequence[Finding]) -> Table | None:
+        """Return how well each set is told apart, the worst first."""
+        if len(findings) <= FEW:
+            return None
+        rows = [
+            Row(
+                one,
+                (
+                    Cell(str(one.parameters.get("nearness", "–"))),
+                    _told(one, "AUROC"),
+                    _told(one, "FPR95"),
+                    _told(one, "found"),
+                    _best(one),
+                ),
+            )
+            for one in findings
+        ]
+        return Table(
+            title=f"{len(findings)} sets of outliers, one by one",
+            meaning="How well the combined verdict tells each set from the test images, the worst first. An AUROC of "
+            "50 % is chance, below it outliers look more familiar than what is known.",
+            caption="Shares with 95 % intervals; FPR95 is the share of outliers that pass where 95 % of the known images "
+            "are kept, found is the share of them above the threshold",
+            columns=("set", "nearness", "AUROC", "FPR95", "found", "best single detector"),
+            rows=tuple(sorted(rows, key=_told_apart)),
+        )
+
+
+def _told(finding: Finding, name: str) -> Cell:
+    """Write a value with its interval below: a share as a percentage."""
+    value = finding.values.get(name)
+    if value is None:
+        return Cell("–")
+    write = number if name == "threshold" else share
+    below = f"{write(value.interval[0])} – {write(value.interval[1])}" if value.interval else ""
+    return Cell(write(value.value if isinstance(value.value, float) else None), below)
+
+
+def _held(finding: Finding) -> Cell:
+    return Cell(next((str(value.n) for value in finding.values.values() if value.n is not None), "–"))
+
+
+def _best(finding: Finding) -> Cell:
+    value = finding.values.get("best single detector")
+    return Cell("–") if value is None else Cell(str(value.value), value.unit)
+
+
+def _told_apart(row: Row) -> tuple[bool, float]:
+    """Order by AUROC; what failed stands last."""
+    value = row.finding.values.get("AUROC")
+    return value is None, 0.0 if value is None else _number(value)
 
 
 def histogram(
