@@ -18,9 +18,12 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+import xai
 from tests.cli import test_attack
 from tests.cli.test_attack import inputs, told
+from xai.api import audit
 from xai.cli.main import run
+from xai.errors import RefusedFileError, UsageError
 from xai.reports.audit import reevaluate
 from xai.reports.check import check
 from xai.reports.folder import open_run
@@ -117,6 +120,40 @@ def test_the_record_does_not_depend_on_the_number_of_jobs(place: Path) -> None:
     for jobs in ("1", "2"):
         assert run(["audit", name, "--jobs", jobs, "-o", jobs]) == 0
     same(opened(place / "1"), opened(place / "2"))
+
+
+def test_the_api_gives_the_same_record_from_a_path_and_from_a_dict(place: Path) -> None:
+    name = policy(explanations={"right": 1})
+    assert run(["audit", name, "-o", "out"]) == 0
+    kept = opened(place / "out")
+    called = audit(name)
+    same(kept, called)
+    assert called.passed
+    assert called.record.command == "xai.audit('audit.yaml')"
+    fields = yaml.safe_load(Path(name).read_text())
+    live = audit(fields, jobs=1)
+    assert [one.timeless() for one in live.findings] == [one.timeless() for one in kept.findings]
+    assert live.requirements == kept.requirements
+    assert eval(live.record.command, {"xai": xai}).requirements == kept.requirements
+    called.save("saved")
+    assert check(place / "saved").complaints == ()
+    assert (place / "saved" / "junit.xml").is_file()
+    assert "<" in called._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "words"),
+    [
+        ({"requirements": []}, RefusedFileError, "the policy has"),
+        ({"model": object()}, UsageError, "received a object"),
+        ({"requirements": [float("nan")]}, UsageError, "texts, numbers, lists and mappings"),
+        ("nowhere.yaml", UsageError, "does not exist"),
+    ],
+)
+def test_a_wrong_policy_in_python_is_told_in_one_line(config: Any, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words) as told_:
+        audit(config)
+    assert "\n" not in str(told_.value)
 
 
 def test_init_writes_a_policy_that_fits_its_schema_and_runs(place: Path, capsys: Captured) -> None:
