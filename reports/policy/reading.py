@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from xai.errors import RefusedFileError, UsageError
 from xai.reports.policy.fields import Policy
 from xai.reports.policy.places import Fault, Where, Written, read, read_bytes, refused
+from xai.reports.records import PolicyRecord
 
 SHOWN = 60  # letters of what was received
 LIVE = "the policy"  # the name of one that was given in Python
@@ -71,6 +72,13 @@ def policy_of(fields: Mapping[str, Any]) -> ReadPolicy:
     written = read_bytes(text.encode(errors="replace"), LIVE)
     policy = fitted(written, Policy, LIVE)
     return ReadPolicy(policy, Path(LIVE), text, hashlib.sha256(written.content).hexdigest(), written)
+
+
+def reread(record: PolicyRecord) -> ReadPolicy:
+    """Return the policy that a record holds, with the file that it was read from; raises as `read_policy` does."""
+    written = read_bytes(record.text.encode(), "the recorded policy")
+    policy = fitted(written, Policy, "the recorded policy")
+    return ReadPolicy(policy, Path(record.source), record.text, record.digest, written)
 
 
 def _path(value: object) -> str:
