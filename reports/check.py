@@ -31,6 +31,7 @@ from xai.version import __version__
 
 _PICTURE = re.compile(rb'"data:image/\w+;base64,[^"]*"')
 _LISTED = TypeAdapter(dict[str, str])  # sha256 by name
+NO_MODEL = "the model and its data: nothing was computed with them"  # engine/recheck does that
 UNSIGNED = (
     "who wrote the run: digests show what was changed afterwards, and not a run that was made up whole; keep the "
     f"sha256 of {MANIFEST} where nobody can change it"
@@ -85,9 +86,7 @@ def check(folder: Path) -> Checked:
     found += (
         _files(folder, manifest, record) + _artefacts(run) + _values(run) + _audit(record) + _renderings(run, folder)
     )
-    return found + Checked(
-        unchecked=(*_strangers(folder), "the model and its data: nothing was computed with them", UNSIGNED)
-    )
+    return found + Checked(unchecked=(*_strangers(folder), NO_MODEL, UNSIGNED))
 
 
 def _manifest(folder: Path) -> tuple[dict[str, Any], Checked]:

@@ -13,13 +13,14 @@ from tests.conftest import ROOT
 from xai.api import explain
 from xai.cli.main import run
 from xai.models.model import Model
+from xai.reports.policy.reading import read_policy
 
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 PYTHON = [code for language, code in BLOCKS if language == "python"]
 CONSOLE = [code for language, code in BLOCKS if language == "console"]
 
 
-@pytest.mark.parametrize("code", [code for code in PYTHON if "import xai\n" in code])
+@pytest.mark.parametrize("code", [code for code in PYTHON if "import xai\n" in code and "xai.audit" not in code])
 def test_python_quick_starts_run(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {})
@@ -74,6 +75,17 @@ def test_what_it_does_not_know_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (tmp_path / "my-evaluation" / "report.html").is_file()
 
 
+def test_what_was_required_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("audit.yaml").write_text(next(code for language, code in BLOCKS if language == "yaml" and "require:" in code))
+    lines = next(code for code in CONSOLE if "xai audit" in code).splitlines()
+    assert len(lines) == 4
+    for line in lines:
+        assert run(shlex.split(line)[1:]) == 0, line
+    assert (tmp_path / "my-audit" / "junit.xml").is_file()
+    exec(compile(next(code for code in PYTHON if "xai.audit" in code), "README.md", "exec"), {})
+
+
 def test_models_leave_as_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     lines = next(code for code in CONSOLE if "xai export" in code).splitlines()
@@ -112,3 +124,9 @@ def test_the_folders_exist() -> None:
     listing = next(code for language, code in BLOCKS if language == "text")
     for name in re.findall(r"^ *(\w+)/ ", listing, re.MULTILINE):
         assert (ROOT / name).is_dir() or (ROOT / "xai" / name).is_dir(), name
+
+
+def test_the_policy_of_the_demonstration_can_be_read() -> None:
+    policy = read_policy(ROOT / "docs" / "audit.yaml").policy
+    assert {one.severity for one in policy.requirements} == {"must", "should"}
+    assert "docs/audit.yaml" in (ROOT / "Makefile").read_text()

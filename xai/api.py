@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from xai.data.dataset import open_data
 from xai.data.samples import left_out, read_samples
 from xai.engine.asked import certify, plan_certifying
 from xai.engine.attack import attack as run_attack
+from xai.engine.audit.opening import open_model, open_roles
+from xai.engine.audit.run import audit as run_audit
 from xai.engine.calls import call_of, check_least, check_model, names_of, options_of, written
 from xai.engine.changes import EXAMPLES
 from xai.engine.choice import Parameters
@@ -29,6 +31,7 @@ from xai.models.loading import Source
 from xai.models.loading import load as load_model
 from xai.models.model import Model
 from xai.models.writing import write
+from xai.reports.policy.reading import policy_of, read_policy
 from xai.reports.run import Run
 from xai.robustness.corruptions.base import SEVERITIES
 from xai.runtime import Progress, Runtime, resolve_device, silent
@@ -345,6 +348,45 @@ def bounds(
     )
     runtime = Runtime(device=model.device, seed=seed, progress=progress or silent)
     return certify(images, planned, runtime=runtime, jobs=jobs, examples=examples, command=call)
+
+
+def audit(
+    config: str | Path | Mapping[str, Any],
+    *,
+    device: str = "auto",
+    seed: int = 0,
+    trust_model: bool = False,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Measure everything that a policy asks for, and decide its requirements.
+
+    Args:
+        config: the policy: a file's path, whose relative paths are taken from where it lies, or its fields as a dict,
+            whose relative paths are taken from the current folder; `xai config schema` prints all fields.
+        device: "auto", "cpu" or "cuda".
+        seed: of everything random.
+        trust_model: whether code in the model file (a whole pickle) may run; only for files that you trust.
+        jobs: shards at once; default one a core. The answer does not depend on it.
+        progress: called with (stage, done, total).
+
+    Returns:
+        The run: run.passed says whether all that must hold holds, run.requirements has the verdict of each with its
+        numbers; run.save(folder) writes the report in all its renderings, and the evidence.
+
+    Raises:
+        xai.errors.UsageError: something that the policy names does not exist or fit.
+        xai.errors.RefusedFileError: it is no policy; every fault is named with its place.
+    """
+    check_least(1, jobs=jobs)
+    check_least(0, seed=seed)
+    read = policy_of(dict(config)) if isinstance(config, Mapping) else read_policy(Path(config))
+    model = open_model(read, device=resolve_device(device), seed=seed, trusted=trust_model)
+    runtime = Runtime(device=model.device, seed=seed, progress=progress or silent)
+    shown = dict(config) if isinstance(config, Mapping) else config
+    options = options_of({"seed": seed or None, "trust_model": trust_model or None})
+    call = f"xai.audit({written(shown)}{options})"
+    return run_audit(model, read, open_roles(read, model), runtime=runtime, jobs=jobs, command=call)
 
 
 def export(model: Model, path: str | Path, *, overwrite: bool = False) -> float:

@@ -6,18 +6,20 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from xai.errors import RefusedFileError
+from xai.errors import RefusedFileError, UsageError
 from xai.reports.policy.fields import Policy
 from xai.reports.policy.places import Fault, Where, Written, read, read_bytes, refused
+from xai.reports.records import PolicyRecord
 
 SHOWN = 60  # letters of what was received
+LIVE = "the policy"  # the name of one that was given in Python
 FieldsT = TypeVar("FieldsT", bound=BaseModel)
 
 
@@ -54,6 +56,35 @@ def read_policy(path: Path) -> ReadPolicy:
     written = read(path, "policy")
     policy = fitted(written, Policy, f"policy {path}")
     return ReadPolicy(policy, path, written.text, hashlib.sha256(written.content).hexdigest(), written)
+
+
+def policy_of(fields: Mapping[str, Any]) -> ReadPolicy:
+    """Return the policy that fields of a live mapping make; its text is their JSON, which is YAML, too.
+
+    Raises:
+        UsageError: something in them is no text, number, list or mapping.
+        RefusedFileError: they are no policy; all faults are named.
+    """
+    try:
+        text = json.dumps(dict(fields), indent=1, ensure_ascii=False, allow_nan=False, default=_path)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"a policy is made of texts, numbers, lists and mappings: {error}") from None
+    written = read_bytes(text.encode(errors="replace"), LIVE)
+    policy = fitted(written, Policy, LIVE)
+    return ReadPolicy(policy, Path(LIVE), text, hashlib.sha256(written.content).hexdigest(), written)
+
+
+def reread(record: PolicyRecord) -> ReadPolicy:
+    """Return the policy that a record holds, with the file that it was read from; raises as `read_policy` does."""
+    written = read_bytes(record.text.encode(), "the recorded policy")
+    policy = fitted(written, Policy, "the recorded policy")
+    return ReadPolicy(policy, Path(record.source), record.text, record.digest, written)
+
+
+def _path(value: object) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"received a {type(value).__name__}")
 
 
 def read_policy_text(text: str) -> Policy:

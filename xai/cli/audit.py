@@ -53,19 +53,20 @@ def audit(
         return _begin(sources, output or FIRST, overwrite=overwrite)
     if len(sources) != 1:
         raise UsageError(f"expected one policy, received {len(sources)} arguments; --init takes MODEL and DATA")
+    from xai.reports.policy.reading import read_policy
+
+    gate = _gate(fail_on)
+    if resume and output is None:
+        raise UsageError("--resume was given without -o; name the folder whose run was killed")
+    read = read_policy(Path(sources[0]))  # a fault in it is told before torch is imported
     from xai.engine.audit.opening import open_model, open_roles
     from xai.engine.audit.run import FOLDER
     from xai.engine.audit.run import audit as run_audit
     from xai.reports.artefacts import FolderStore
     from xai.reports.audit import exit_code
     from xai.reports.folder import REPORT, free_folder, publish, writing
-    from xai.reports.policy.reading import read_policy
     from xai.runtime import Runtime, resolve_device
 
-    gate = _gate(fail_on)
-    if resume and output is None:
-        raise UsageError("--resume was given without -o; name the folder whose run was killed")
-    read = read_policy(Path(sources[0]))
     model = open_model(read, device=resolve_device(device), seed=seed, trusted=trust_model)
     roles = open_roles(read, model)
     folder = output or free_folder("audit", read.source.stem)

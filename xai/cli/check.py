@@ -1,4 +1,4 @@
-"""xai check: is a run what it was when it was written? Needs no torch."""
+"""xai check: is a run what it was when it was written? Needs no torch, unless a model is to answer again."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from xai.cli.options import Arch, CardFile, ClassNames, Device, Seed, TrustModel
 from xai.cli.terminal import plain, say
 
 TAMPERED = 1
@@ -16,12 +17,30 @@ TAMPERED = 1
 
 def check(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Folder of a run.")],
+    model: Annotated[
+        str | None, typer.Option(help="The model of that run: stored and adversarial inputs are put before it again.")
+    ] = None,
+    arch: Arch = None,
+    card: CardFile = None,
+    labels: ClassNames = None,
+    trust_model: TrustModel = False,
+    device: Device = "auto",
+    seed: Seed = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
 ) -> int:
     """Compute digests, values, verdicts and renderings of RUN_DIR again, and list what is not as it was written."""
-    from xai.reports.check import check as run_check
+    if model is None:
+        from xai.reports.check import check as run_check
 
-    found = run_check(run_dir)
+        found = run_check(run_dir)
+    else:
+        from xai.engine.recheck import recheck
+        from xai.models.loading import load
+        from xai.runtime import resolve_device
+
+        place = resolve_device(device)
+        loaded = load(model, arch=arch, card=card, labels=labels, device=place, seed=seed, trusted=trust_model)
+        found = recheck(run_dir, loaded, seed=seed)
     for line in found.unchecked:
         say(f"not checked: {line}")
     if as_json:

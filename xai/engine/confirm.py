@@ -106,7 +106,7 @@ def confirm(
     reasons[~fooled.cpu().numpy()] = "the model gives the right answer in another batch size"
     if other.run is not None:
         try:
-            seen = case.reached(_as_scores(model, other.run(stored.cpu())).to(model.device))
+            seen = case.reached(as_scores(model, other.run(stored.cpu())).to(model.device))
         except (XaiError, ValueError) as error:
             reasons[reasons == ""] = f"{other.name} failed: {error}"
         else:
@@ -128,7 +128,7 @@ def _scores(model: Model, x: torch.Tensor) -> torch.Tensor:
         return torch.cat([victim.scores(part) for part in x.split(_OTHER_BATCH)])
 
 
-def _as_scores(model: Model, outputs: torch.Tensor) -> torch.Tensor:
+def as_scores(model: Model, outputs: torch.Tensor) -> torch.Tensor:
     """Return another program's outputs as scores, as a Victim does with the model's."""
     return Victim(replace(model, forward=lambda _: outputs, graph=None)).scores(outputs)
 

@@ -24,6 +24,15 @@ _PLAN, _PART = "plan.json", ".part"
 Answer = dict[str, Any]
 
 
+class OtherRunError(UsageError):
+    """What is kept in a folder belongs to another run."""
+
+    def __init__(self, folder: Path, differs: str) -> None:
+        super().__init__(
+            f"{folder} holds the beginning of another run: {differs}; give the same ones, or --overwrite to begin anew"
+        )
+
+
 class Kept:
     """The answers of shards that are done: in memory, or in a folder that outlives a killed run.
 
@@ -40,12 +49,9 @@ class Kept:
         folder.mkdir(exist_ok=True)
         if (folder / _PLAN).exists():
             if json.loads((folder / _PLAN).read_text()) != plan:
-                raise UsageError(
-                    f"{folder.parent} holds the beginning of another run: model, data or options differ; give the same "
-                    "ones, or --overwrite to begin anew"
-                )
+                raise OtherRunError(folder.parent, "model, data or options differ")
         else:
-            _write(folder / _PLAN, json.dumps(plan))
+            keep(folder / _PLAN, json.dumps(plan))
 
     def __contains__(self, shard: int) -> bool:
         """Say whether a shard is done."""
@@ -56,7 +62,7 @@ class Kept:
         if self._folder is None:
             self._memory[shard] = answer
         else:
-            _write(self._file(shard), json.dumps(answer))
+            keep(self._file(shard), json.dumps(answer))
 
     def __getitem__(self, shard: int) -> Answer:
         """Return a shard's answer."""
@@ -75,15 +81,15 @@ class Kept:
     def begin(self, part: str, text: str) -> None:
         """Keep how far a part of a shard has come, all or nothing; in memory there is nothing to outlive."""
         if self._folder is not None:
-            _write(self._folder / f"{part}{_PART}", text)
+            keep(self._folder / f"{part}{_PART}", text)
 
     def _file(self, shard: int) -> Path:
         assert self._folder is not None
         return self._folder / f"{shard:06}.json"
 
 
-def _write(file: Path, text: str) -> None:
-    """Write a file, all or nothing."""
+def keep(file: Path, text: str) -> None:
+    """Write a text to a file, all or nothing."""
     with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as fresh:
         fresh.write(text)
     os.replace(fresh.name, file)  # noqa: PTH105  # atomic, as Path.replace

@@ -23,6 +23,10 @@ from xai.robustness.victim import Victim
 SIZES = ("1/255", "2/255", "4/255", "8/255")
 
 
+class NoneFitsError(UsageError):
+    """None of the attacks that were named can be tried on the model."""
+
+
 @dataclass(frozen=True)
 class AttackPlan:
     """The threat model.
@@ -145,7 +149,7 @@ def plan_attack(
         else:
             fit.append(attack)
     if not fit:
-        raise UsageError(
+        raise NoneFitsError(
             "none of the attacks can be tried: "
             f"{'; '.join(f'{attack.about.title}: {reason}' for attack, reason in skipped)}{_other(model)}"
         )

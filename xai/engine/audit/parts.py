@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 
@@ -21,12 +23,14 @@ from xai.engine.ood.detector import open_detector
 from xai.engine.ood.evaluate import Nearness, evaluate
 from xai.engine.ood.fit import fit
 from xai.engine.ood.plan import plan_fit
-from xai.engine.plan import plan_explain
+from xai.engine.plan import ExplainPlan, plan_explain
 from xai.engine.smoothed import SmoothingPlan, plan_smoothing, smooth
-from xai.engine.threat import AttackPlan, plan_attack, plans, read_sizes
+from xai.engine.threat import AttackPlan, NoneFitsError, plan_attack, plans, read_sizes
+from xai.errors import NotApplicableError
 from xai.models.model import Model
 from xai.reports.artefacts import Store
 from xai.reports.policy.fields import Explanations
+from xai.reports.records import Scalar
 from xai.reports.run import Run
 from xai.robustness.bounds.limits import needed_work
 from xai.robustness.corruptions.base import corruptions
@@ -35,6 +39,20 @@ from xai.runtime import Runtime
 
 LOTS = 3e13  # multiply-adds of all images together: beyond, inner layers are bounded by intervals
 THOROUGH, QUICK = "crown", "crown-ibp"
+
+
+class Part(NamedTuple):
+    """Something that an audit lets another verb do.
+
+    Args:
+        name: unique in the audit.
+        work: does it.
+        about: what a finding would say of it, by parameter; for the case that there is none.
+    """
+
+    name: str
+    work: Callable[[], Run]
+    about: Mapping[str, Scalar] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -73,42 +91,48 @@ class Plans:
     """What other verbs are asked, checked before anything is measured.
 
     Args:
-        attacks: by name; the first tries the corruptions, too.
-        bounds: by name.
+        attacks: by plan and norm; the first that can be tried tries the corruptions, too; or why it cannot be.
+        bounds: by norm.
         smoothing: if any is asked for.
+        explaining: if any is asked for.
     """
 
-    attacks: dict[str, AttackPlan]
+    attacks: dict[tuple[str, str], AttackPlan | NoneFitsError]
     bounds: dict[str, BoundsPlan]
     smoothing: SmoothingPlan | None
+    explaining: ExplainPlan | None
 
     @classmethod
-    def made(cls, model: Model, wanted: Wanted, images: int) -> Plans:
+    def made(cls, model: Model, wanted: Wanted, images: int, asked: Explanations | None) -> Plans:
         """Return the plans; raise UsageError for what does not exist or fit."""
         return cls(
             _attacks(model, wanted),
-            {f"bounds-{norm}": _bounds(model, norm, sizes, images) for norm, sizes in wanted.certified.items()},
+            {norm: _bounds(model, norm, sizes, images) for norm, sizes in wanted.certified.items()},
             plan_smoothing(model, wanted.smoothed, sigma=max(read_sizes(model, Norm.L2, wanted.smoothed).values()))
             if wanted.smoothed
             else None,
+            None if asked is None else plan_explain(model, asked.methods or None),
         )
 
 
-def _attacks(model: Model, wanted: Wanted) -> dict[str, AttackPlan]:
+def _attacks(model: Model, wanted: Wanted) -> dict[tuple[str, str], AttackPlan | NoneFitsError]:
     damage = [cls.about.name for cls in defaults(corruptions)]
     damaging: dict[str, Any] = {
         "corrupted_by": list(dict.fromkeys([*damage, *wanted.corruptions])),
         "severities": wanted.severities,
     }
-    found: dict[str, AttackPlan] = {}
+    found: dict[tuple[str, str], AttackPlan | NoneFitsError] = {}
     for (plan, norm), sizes in wanted.attacks.items():
         known = plan in plans()
         names = None if known else [part.strip() for part in plan.split(",")]
-        asked = plan_attack(
-            model, names, plan=plan if known else None, norm=norm, epsilons=sizes, **({} if found else damaging)
-        )
-        found[f"attack-{plan}-{norm}"] = asked
-    return found or {"corruptions": plan_attack(model, ["none"], **damaging)}
+        try:
+            found[plan, norm] = plan_attack(
+                model, names, plan=plan if known else None, norm=norm, epsilons=sizes, **damaging
+            )
+            damaging = {}
+        except NoneFitsError as error:
+            found[plan, norm] = error
+    return {**found, **({("none", ""): plan_attack(model, ["none"], **damaging)} if damaging else {})}
 
 
 def _bounds(model: Model, norm: str, sizes: Sequence[str], images: int) -> BoundsPlan:
@@ -123,31 +147,52 @@ def _bounds(model: Model, norm: str, sizes: Sequence[str], images: int) -> Bound
     return plan_bounds(model, sizes, norm=norm, method=QUICK, attack="none")
 
 
-def attacked(house: House, data: DataSet, plans_made: Plans) -> Iterator[tuple[str, Run]]:
-    """Yield what each set of attacks left standing."""
-    for name, plan in plans_made.attacks.items():
-        yield name, attack(house.model, data, plan, **house.shared(name))
+def attacked(house: House, data: DataSet, plans_made: Plans) -> Iterator[Part]:
+    """Yield what tells what each set of attacks leaves standing."""
+    for (plan, norm), made in plans_made.attacks.items():
+        name, about = f"attack-{plan}-{norm}", {"plan": plan, "norm": norm}
+        if isinstance(made, NoneFitsError):
+            yield Part(name, partial(_refuse, str(made)), about)
+        else:
+            yield Part(name, partial(attack, house.model, data, made, **house.shared(name)), about)
 
 
-def bounded(house: House, data: DataSet, plans_made: Plans) -> Iterator[tuple[str, Run]]:
-    """Yield what is certified in each norm, and what a smoothed classifier's statistics say."""
-    for name, plan in plans_made.bounds.items():
-        yield name, bounds(data, plan, **house.shared(name))
+def _refuse(reason: str) -> NoReturn:
+    raise NotApplicableError(reason)
+
+
+def bounded(house: House, data: DataSet, plans_made: Plans) -> Iterator[Part]:
+    """Yield what tells what is certified in each norm."""
+    for norm, plan in plans_made.bounds.items():
+        name = f"bounds-{norm}"
+        yield Part(name, partial(bounds, data, plan, **house.shared(name)), {"norm": norm})
+
+
+def smoothed(house: House, data: DataSet, plans_made: Plans) -> Iterator[Part]:
+    """Yield what tells what a smoothed classifier's statistics say, if that is asked for."""
     if plans_made.smoothing is not None:
-        yield "smoothing", smooth(data, plans_made.smoothing, **house.shared("smoothing"))
+        yield Part("smoothing", partial(smooth, data, plans_made.smoothing, **house.shared("smoothing")))
 
 
-def foreign(house: House, held: DataSet, test: DataSet, outliers: Mapping[str, DataSet]) -> Iterator[tuple[str, Run]]:
-    """Yield what detectors fitted on held-back images are worth on test images and outliers."""
-    fitted = fit(held, plan_fit(house.model), **house.shared("ood-fit"))
-    yield "ood-fit", fitted
-    sets = {name: (Nearness.FAR, data) for name, data in outliers.items()}
-    detector = open_detector(fitted, house.model)
-    yield "ood-evaluate", evaluate(house.model, detector, test, sets, **house.shared("ood-evaluate"))
+def foreign(house: House, held: DataSet, test: DataSet, outliers: Mapping[str, DataSet]) -> Iterator[Part]:
+    """Yield what tells what detectors fitted on held-back images are worth on test images and outliers."""
+    fitted: list[Run] = []
+
+    def fitting() -> Run:
+        fitted.append(fit(held, plan_fit(house.model), **house.shared("ood-fit")))
+        return fitted[0]
+
+    def judging() -> Run:
+        sets = {name: (Nearness.FAR, data) for name, data in outliers.items()}
+        detector = open_detector(fitted[0], house.model)
+        return evaluate(house.model, detector, test, sets, **house.shared("ood-evaluate"))
+
+    yield Part("ood-fit", fitting)
+    if fitted:
+        yield Part("ood-evaluate", judging)
 
 
-def explained(house: House, samples: Sequence[Sample], asked: Explanations) -> Run:
+def explained(house: House, samples: Sequence[Sample], plan: ExplainPlan) -> Run:
     """Return explanations of some images, with what they are worth."""
-    plan = plan_explain(house.model, asked.methods or None)
     with torch.random.fork_rng(devices=[]):
         return explain(house.model, samples, plan, runtime=house.runtime, store=house.store)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -32,8 +33,9 @@ def repetition(model: Model, samples: Sequence[Sample]) -> Finding:
     }
     values: dict[str, Value] = {}
     for name, outputs in ways.items():
-        apart = float((outputs - together).abs().max())
-        values[f"largest difference, {name}"] = Value(value=apart, unit="in the outputs' unit", n=len(x))
+        values[f"largest difference, {name}"] = Value(
+            value=_apart(outputs, together), unit="in the outputs' unit", n=len(x)
+        )
     if model.card.output != "values":
         changed = torch.stack([outputs.argmax(1) != together.argmax(1) for outputs in ways.values()]).any(0)
         values["answers that change"] = Value(value=int(changed.sum()), unit="images", n=len(x))
@@ -52,3 +54,10 @@ def repetition(model: Model, samples: Sequence[Sample]) -> Finding:
         status="ok",
         values=values,
     )
+
+
+def _apart(outputs: torch.Tensor, others: torch.Tensor) -> float | None:
+    """Return the largest difference; None where something that is not finite stands on one side alone."""
+    same = (outputs == others) | (outputs.isnan() & others.isnan())
+    apart = float((outputs - others).abs().masked_fill(same, 0).nan_to_num(nan=math.inf, posinf=math.inf).max())
+    return apart if math.isfinite(apart) else None

@@ -7,21 +7,24 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from xai.data.dataset import DataSet, Skipped, check_any_read
-from xai.engine.attempt import attempt
+from xai.engine.attempt import Attempt, attempt
 from xai.engine.audit.answers import Answers, Asking
 from xai.engine.audit.calibration import calibration
 from xai.engine.audit.cost import cost
 from xai.engine.audit.explained import chosen, read_again
-from xai.engine.audit.parts import House, Plans, attacked, bounded, explained, foreign
+from xai.engine.audit.parts import House, Part, Plans, attacked, bounded, explained, foreign, smoothed
 from xai.engine.audit.performance import performance
 from xai.engine.audit.repetition import IMAGES, repetition
 from xai.engine.audit.wanted import wanted
 from xai.engine.facts import model_record, versions
-from xai.engine.sweep import Sweep, shard_size
+from xai.engine.plan import ExplainPlan
+from xai.engine.shards import OtherRunError, keep
+from xai.engine.sweep import Sweep, repeatable, shard_size
 from xai.errors import UsageError
 from xai.models.model import Model
 from xai.reports.artefacts import MemoryStore, Store, get_rows
@@ -35,6 +38,7 @@ from xai.runtime import Runtime
 log = logging.getLogger(__name__)
 FOLDER = "audit"  # that keeps what is done, in a run's folder
 BEGUN = "audit.json"  # in the folder of what is done: what was required, and when that was read
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -87,12 +91,13 @@ def audit(
         raise UsageError("an audit is of a classifier: this model's outputs are values; see xai bounds")
     runtime = runtime or Runtime(device=model.device)
     store = store if store is not None else MemoryStore()
-    plans = Plans.made(model, wanted(read.policy), len(roles.test))
+    plans = Plans.made(model, wanted(read.policy), len(roles.test), read.policy.explanations)
     work = _Work(House(model, runtime, store, folder, jobs), read, roles)
     work.measure()
-    work.join(attacked(work.house, roles.test, plans))
+    work.join(attacked(work.house, roles.test, plans), "robustness", "Under attack")
     work.join(bounded(work.house, roles.test, plans), "bounds", "What is certified")
-    work.look()
+    work.join(smoothed(work.house, roles.test, plans), "smoothing", "Randomised smoothing")
+    work.look(plans.explaining)
     work.foreign()
     return Run(
         RunRecord(
@@ -122,12 +127,9 @@ def _begun(read: ReadPolicy, folder: Path | None) -> AuditRecord:
     if file.exists():
         earlier = AuditRecord.model_validate_json(file.read_text(encoding="utf-8"))
         if earlier.policy.digest != audited.policy.digest:
-            raise UsageError(
-                f"{folder.parent} holds the beginning of an audit by another policy: give the same one, or --overwrite "
-                "to begin anew"
-            )
+            raise OtherRunError(folder.parent, "the policies differ")
         return earlier
-    file.write_text(audited.model_dump_json(), encoding="utf-8")
+    keep(file, audited.model_dump_json())
     return audited
 
 
@@ -151,12 +153,14 @@ class _Work:
         self.notes += [*test.notes, *answers.notes(test)]
         held = None if self.roles.calibration is None else self._asked("held", self.roles.calibration)
         self.rows = list(answers.rows())
+        self.notes += _missing(self.policy.data.groups, self.rows)
         self.findings.append(performance(answers, house.model, house.store))
         self._try("calibration", lambda: calibration(answers, held, house.store, house.runtime))
         first = {row["id"]: "" for row in self.rows[:IMAGES]}
         samples, _ = read_again(test, self.rows[:IMAGES], first)
-        self._try("repetition", lambda: repetition(house.model, samples))
-        self._try("cost", lambda: cost(house.model, samples))
+        with repeatable(house.model, house.runtime, "repetition"):
+            self._try("repetition", lambda: repetition(house.model, samples))
+            self._try("cost", lambda: cost(house.model, samples))
 
     def _asked(self, part: str, data: DataSet) -> Answers:
         house = self.house
@@ -169,38 +173,36 @@ class _Work:
 
     def _try(self, name: str, work: Callable[[], Finding]) -> None:
         """Tell a finding, or why there is none."""
-        tried = attempt(name, work)
-        if tried.answer is None:
-            self.findings.append(failed(name, tried.status, tried.reason))
-        else:
-            self.findings.append(tried.answer)
+        tried = _tried(name, work)
+        self.add(name, failed(name, tried.status, tried.reason) if tried.answer is None else tried.answer)
 
-    def join(self, runs: Iterable[tuple[str, Run]], family: str = "robustness", title: str = "Under attack") -> None:
-        """Take over what other runs found; one that breaks is told as a finding that failed."""
-        waiting = iter(runs)
-        while True:
-            tried = attempt(title, lambda: next(waiting, None))
-            if tried.status != "ok":
-                self.findings.append(failed(family, tried.status, tried.reason, title))
-                return
+    def join(self, parts: Iterable[Part], family: str, title: str) -> None:
+        """Take over what other runs find; one that breaks is told as a finding that failed, and the others go on."""
+        for part in parts:
+            tried = _tried(part.name, part.work)
             if tried.answer is None:
-                return
-            self.take(*tried.answer)
+                lost = failed(family, tried.status, tried.reason, title)
+                self.add(part.name, lost.model_copy(update={"parameters": dict(part.about)}))
+            else:
+                self.take(part.name, tried.answer)
 
     def take(self, part: str, run: Run) -> None:
-        """Take over what a run found; where an id is taken, the part's name stands in front."""
-        taken = {finding.id for finding in self.findings}
+        """Take over what a run found."""
         for finding in run.findings:
-            name = f"{part}/{finding.id}" if finding.id in taken else finding.id
-            self.findings.append(finding.model_copy(update={"id": name}))
+            self.add(part, finding)
         for entry in run.record.inputs:
             self.inputs.setdefault(entry.id, entry)
         self.notes += [note for note in run.record.notes if note not in self.notes]
 
-    def look(self) -> None:
+    def add(self, part: str, finding: Finding) -> None:
+        """Tell a finding; where its id is taken, the part's name stands in front."""
+        taken = any(finding.id == other.id for other in self.findings)
+        self.findings.append(finding.model_copy(update={"id": f"{part}/{finding.id}"}) if taken else finding)
+
+    def look(self, plan: ExplainPlan | None) -> None:
         """Explain images of each kind that the policy asks for."""
         asked = self.policy.explanations
-        if asked is None:
+        if asked is None or plan is None:
             return
         names = chosen(self.rows, self._attacked(), asked)
         samples, lost = read_again(self.roles.test, self.rows, names)
@@ -209,7 +211,7 @@ class _Work:
             return
         told = [f"{name} ({', '.join(why)})" for name, why in names.items()]
         self.notes.append(f"images looked at closely, and why: {'; '.join(told)}")
-        self.join([("explanations", explained(self.house, samples, asked))], "explanation", "Explanations")
+        self.join([Part("explanations", partial(explained, self.house, samples, plan))], "explanation", "Explanations")
 
     def _attacked(self) -> list[dict[str, Any]]:
         whole = next((one for one in self.findings if one.family == "robustness" and one.status == "ok"), None)
@@ -227,6 +229,23 @@ class _Work:
             return
         runs = foreign(self.house, self.roles.calibration, self.roles.test, self.roles.outliers)
         self.join(runs, "ood-set", "Detectors of foreign images")
+
+
+def _missing(groups: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say which groups that the policy names have no image."""
+    held = {row["group"] for row in rows}
+    lost = [name for name in groups if name not in held]
+    return [f"the policy names groups that no test image is of: {', '.join(lost)}"] if lost else []
+
+
+def _tried(name: str, work: Callable[[], T]) -> Attempt[T]:
+    """Do a part; whatever breaks it is told of it alone, unless the folder belongs to another run."""
+    try:
+        return attempt(name, work)
+    except OtherRunError:
+        raise
+    except UsageError as error:
+        return Attempt("failed", None, str(error), 0.0)
 
 
 def failed(family: str, status: str, reason: str, title: str = "") -> Finding:

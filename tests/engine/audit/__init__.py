@@ -1,0 +1,1 @@
+"""An audit's measurements, each against a plain second version."""

@@ -1,0 +1,230 @@
+"""A whole audit: what breaks is told, and nothing passes because it was skipped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from typing import Any, NoReturn
+
+import pytest
+import torch
+
+from tests.engine.audit.small import Scores, audited, data_of, inputs, model_of, policy_of, verdicts
+from xai.data.dataset import open_data
+from xai.engine import shards
+from xai.engine.audit import parts as engine_parts
+from xai.engine.audit import run as engine
+from xai.engine.audit.run import Roles, audit
+from xai.engine.shards import OtherRunError
+from xai.errors import RefusedFileError, UsageError
+from xai.reports.artefacts import FolderStore, MemoryStore
+from xai.reports.audit import reevaluate
+from xai.reports.records import Finding
+from xai.reports.run import Run
+
+ROBUST = "robust_accuracy(pgd, 0.02) >= 10 %"
+CERTIFIED = "certified_accuracy(0.02) >= 10 %"
+
+
+def of_family(run: Run, family: str) -> list[Finding]:
+    return [finding for finding in run.findings if finding.family == family]
+
+
+def test_each_kind_of_verdict_is_reached_and_can_be_reached_again_from_the_record(tmp_path: Path) -> None:
+    run = audited(tmp_path, "accuracy >= 60 %", "accuracy >= 99 %", "accuracy >= 80 %", ROBUST, CERTIFIED)
+    assert verdicts(run) == ["holds", "violated", "not decided", "holds", "holds"]
+    assert run.requirements[2].needed
+    assert reevaluate(run.record) == []
+    assert not run.passed
+    assert len({finding.id for finding in run.findings}) == len(run.findings)
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "lost"),
+    [("attack", "robustness", ROBUST), ("bounds", "bounds", CERTIFIED), ("explain", "explanation", "")],
+)
+@pytest.mark.parametrize("error", [RuntimeError("it broke"), UsageError("it broke"), MemoryError("it broke")])
+def test_a_part_that_breaks_is_told_and_its_requirement_is_not_decided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, family: str, lost: str, error: Exception
+) -> None:
+    def broken(*_: Any, **__: Any) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(engine_parts, name, broken)
+    run = audited(tmp_path, "accuracy >= 60 %", ROBUST, CERTIFIED, explanations={"right": 1, "methods": ["occlusion"]})
+    assert [(one.status, "it broke" in one.reason) for one in of_family(run, family)] == [("failed", True)]
+    wanted = ["holds", *("not decided" if one == lost else "holds" for one in (ROBUST, CERTIFIED))]
+    assert verdicts(run) == wanted
+    assert run.passed == (lost == "")
+    assert all("it broke" in one.sentence for one in run.requirements if one.verdict == "not decided")
+
+
+@pytest.mark.parametrize("name", ["calibration", "repetition", "cost"])
+def test_a_measurement_that_breaks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def broken(*_: Any) -> NoReturn:
+        raise ValueError("it broke")
+
+    monkeypatch.setattr(engine, name, broken)
+    run = audited(tmp_path, "ece <= 0.9", "accuracy >= 60 %")
+    assert [one.status for one in of_family(run, name)] == ["failed"]
+    assert verdicts(run) == ["not decided" if name == "calibration" else "holds", "holds"]
+
+
+def test_what_breaks_does_not_keep_others_from_being_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = engine_parts.bounds
+
+    def broken(data: Any, plan: Any, **rest: Any) -> Run:
+        if plan.attack.norm.value == "linf":
+            raise RuntimeError("it broke")
+        return whole(data, plan, **rest)
+
+    monkeypatch.setattr(engine_parts, "bounds", broken)
+    run = audited(tmp_path, CERTIFIED, "certified_accuracy(l2, 0.02) >= 10 %")
+    assert verdicts(run) == ["not decided", "holds"]
+
+
+def test_a_black_box_is_asked_what_can_be_asked_of_it(tmp_path: Path) -> None:
+    model, (x, y) = model_of(lambda batch: Scores()(batch).detach()), inputs()
+    wanted = ["accuracy >= 60 %", ROBUST, CERTIFIED, "robust_accuracy(square, 0.02) >= 10 %"]
+    run = audited(tmp_path, *wanted, model=model, roles=Roles(data_of(model, x, y)))
+    assert verdicts(run) == ["holds", "not decided", "not decided", "holds"]
+    assert "needs gradients" in run.requirements[1].sentence
+    assert not run.passed
+
+
+def test_data_without_labels_decide_nothing_about_right_answers(tmp_path: Path) -> None:
+    model, (x, _) = model_of(), inputs()
+    demands = ["accuracy >= 10 %", ROBUST, CERTIFIED, "worst_class_accuracy >= 1 %", "ece <= 1"]
+    run = audited(tmp_path, *demands, model=model, roles=Roles(data_of(model, x, None)))
+    assert set(verdicts(run)) == {"not decided"}
+    assert any("own answer" in note for note in run.record.notes)
+
+
+def test_a_group_that_must_be_there_and_is_not_is_told(tmp_path: Path) -> None:
+    model, (x, y) = model_of(), inputs()
+    run = audited(
+        tmp_path,
+        "worst_group_accuracy >= 10 %",
+        "group_accuracy(day) >= 10 %",
+        model=model,
+        roles=Roles(data_of(model, x, y, ["day"] * 40)),
+        data={"test": "data.npz", "groups": ["day", "night"]},
+    )
+    assert verdicts(run) == ["not decided", "holds"]
+    assert "the policy names groups that no test image is of: night" in run.record.notes
+    alone = audited(
+        tmp_path, "worst_group_accuracy >= 10 %", model=model, roles=Roles(data_of(model, x, y, ["day"] * 40))
+    )
+    assert verdicts(alone) == ["holds"]
+
+
+def test_outputs_that_are_not_numbers_count_as_wrong_everywhere(tmp_path: Path) -> None:
+    x, y = inputs(40, 0)
+    x[:30, 0, 0, 0] = 0
+    model = model_of(Scores(broken=True))
+    run = audited(
+        tmp_path,
+        "accuracy >= 60 %",
+        "robust_accuracy(pgd, 0.001) >= 60 %",
+        "certified_accuracy(0.001) >= 60 %",
+        model=model,
+        roles=Roles(data_of(model, x, y)),
+        explanations={"right": 1, "wrong": 1, "least_sure": 1, "methods": ["occlusion"]},
+    )
+    assert verdicts(run)[:2] == ["violated", "violated"]
+    assert verdicts(run)[2] != "holds"
+    assert run.record.model_validate_json(run.record.model_dump_json()) == run.record
+
+
+def test_too_few_images_for_detectors_leave_the_rest_standing(tmp_path: Path) -> None:
+    model, (x, y) = model_of(), inputs(24)
+    held = data_of(model, x[:8], y[:8])
+    run = audited(
+        tmp_path,
+        "accuracy >= 10 %",
+        "ood.auroc(noise) >= 10 %",
+        model=model,
+        roles=Roles(data_of(model, x, y), calibration=held),
+    )
+    assert verdicts(run) == ["holds", "not decided"]
+    without = audited(tmp_path, "ood.auroc(noise) >= 10 %", model=model, roles=Roles(data_of(model, x, y)))
+    assert verdicts(without) == ["not decided"]
+    assert "calibration data" in without.requirements[0].sentence
+
+
+def test_it_is_of_classifiers_and_of_images_that_can_be_read(tmp_path: Path) -> None:
+    model, (x, y) = model_of(output="values"), inputs()
+    with pytest.raises(UsageError, match="outputs are values"):
+        audited(tmp_path, model=model, roles=Roles(data_of(model_of(), x, y)))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "0.png").write_bytes(b"\x89PNG")
+    with pytest.raises(RefusedFileError, match="none of the 1 entries"):
+        audited(tmp_path, model=model_of(), roles=Roles(open_data(tmp_path / "broken", model_of())))
+
+
+def test_what_was_begun_is_gone_on_with_by_the_same_policy_alone(tmp_path: Path) -> None:
+    model, (x, y) = model_of(), inputs()
+    roles, read = Roles(data_of(model, x, y)), policy_of(tmp_path)
+    store = MemoryStore()
+    first = audit(model, read, roles, store=store, folder=tmp_path / "kept")
+    again = audit(model, read, roles, store=store, folder=tmp_path / "kept")
+    assert first.record.audit is not None
+    assert again.record.audit is not None
+    assert again.record.audit.policy.read == first.record.audit.policy.read
+    assert [one.timeless() for one in again.findings] == [one.timeless() for one in first.findings]
+    with pytest.raises(OtherRunError, match="the policies differ"):
+        audit(model, policy_of(tmp_path, "accuracy >= 51 %"), roles, folder=tmp_path / "kept")
+
+
+def test_a_network_that_draws_gives_one_record(tmp_path: Path) -> None:
+    class Drawing(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.flatten(1)[:, :4] + torch.rand(len(x), 4) * 0.1
+
+    model, (x, y) = model_of(Drawing()), inputs()
+    runs = [audited(tmp_path, ROBUST, model=model, roles=Roles(data_of(model, x, y))) for _ in range(2)]
+    assert [one.timeless() for one in runs[0].findings] == [one.timeless() for one in runs[1].findings]
+    repeated = next(one for one in runs[0].findings if one.id == "repetition")
+    assert repeated.values["largest difference, asked twice"].value > 0.01  # type: ignore[operator]  # a number
+
+
+class Killed(BaseException):
+    """What nothing catches."""
+
+
+def test_a_run_that_is_killed_anywhere_gives_the_same_record_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty kills, at random places before or after something is kept; each time another run goes on."""
+    model, (x, y) = model_of(), inputs(300)
+    asked = policy_of(tmp_path, "accuracy >= 60 %", CERTIFIED)
+    kept, random, left = shards.keep, Random(7), [0]
+
+    def keep(file: Path, text: str) -> None:
+        left[0] -= 1
+        done = random.random() < 0.5
+        if left[0] or done:
+            kept(file, text)
+        if left[0] == 0:
+            raise Killed
+
+    def once(name: str) -> Run:
+        (tmp_path / name).mkdir(exist_ok=True)
+        store, data = FolderStore(tmp_path / name), Roles(data_of(model, x, y))
+        return audit(model, asked, data, store=store, folder=tmp_path / name / "audit", jobs=2)
+
+    whole = once("whole")
+    monkeypatch.setattr(shards, "keep", keep)
+    monkeypatch.setattr(engine, "keep", keep)
+    kills = runs = 0
+    while kills < 20:
+        left[0] = random.randrange(1, 6)
+        try:
+            found = once(f"run{runs}")
+        except Killed:
+            kills += 1
+        else:
+            runs += 1
+            assert [one.timeless() for one in found.findings] == [one.timeless() for one in whole.findings]
+            assert found.requirements == whole.requirements
+    assert runs >= 1
