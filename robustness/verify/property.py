@@ -1,0 +1,43 @@
+"""What is to be proved of a network: that no input of a region gives an output that must not be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from xai.robustness.bounds.inputs import Inputs
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way to violate a property: an input of the region whose output satisfies every row at once.
+
+    Args:
+        region: one sample's inputs.
+        matrix: (rows, outputs) float64, over the model's outputs in one row.
+        limits: (rows,) float64; the output y must not be where matrix @ y <= limits in every row.
+        name: what it would mean, such as "class 7 wins".
+    """
+
+    region: Inputs
+    matrix: torch.Tensor
+    limits: torch.Tensor
+    name: str = ""
+
+    def slack(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Return how far outputs (n, outputs) are from the violation, (n,) float64: it is there at 0 and below."""
+        return (outputs.double() @ self.matrix.T - self.limits).amax(1)
+
+
+@dataclass(frozen=True)
+class Property:
+    """What must hold: none of its cases has an input.
+
+    Args:
+        cases: the ways to violate it.
+        name: for people.
+    """
+
+    cases: tuple[Case, ...]
+    name: str = ""
