@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -17,6 +17,7 @@ from xai.robustness.bounds.windows import Patch, back, is_map, patches
 
 MEMORY = 32 * 2**20  # bytes that the coefficients of one step may take
 Slopes = Mapping[int, torch.Tensor]
+Cuts = Mapping[int, tuple[torch.Tensor, torch.Tensor]]  # (rows, batch, ...) to add to the rows, (batch, ...) thresholds
 Backwards = Callable[[int, torch.Tensor], torch.Tensor]  # (step, rows) -> a lower bound (rows, batch)
 
 
@@ -48,12 +49,14 @@ class Analysis:
         inputs: the region.
         rounding: what is to be covered.
         memory: bytes that the coefficients of one step may take.
+        around: boxes of steps that are known beforehand; what is found is kept within them.
     """
 
     steps: Sequence[Step]
     inputs: Inputs
     rounding: Rounding
     memory: int = MEMORY
+    around: Mapping[int, Interval] = field(default_factory=dict)
     boxes: dict[int, Interval] = field(default_factory=dict)
     lost: dict[int, torch.Tensor] = field(default_factory=dict)  # samples (batch,) of which a step says nothing
     _narrowed: dict[int, torch.Tensor] = field(default_factory=dict)  # which numbers were bounded backwards
@@ -74,7 +77,7 @@ class Analysis:
         for index in sorted(self.ancestors(last)):
             if index in self.boxes:
                 continue
-            self.boxes[index] = self._forward(index)
+            self.boxes[index] = self._kept_within(index, self._forward(index))
             if index in entering and not self._is_exact(index):
                 for way in backwards:
                     self._refine(index, entering[index], way)
@@ -83,7 +86,14 @@ class Analysis:
         return self.boxes[last]
 
     def lowest(
-        self, start: int, rows: torch.Tensor, slopes: Slopes | None = None, *, boxed: bool = False
+        self,
+        start: int,
+        rows: torch.Tensor,
+        slopes: Slopes | None = None,
+        *,
+        boxed: bool = False,
+        cuts: Cuts | None = None,
+        seen: dict[int, torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """Return a lower bound (rows, batch) float64 of rows (rows, batch, ...) times a step's value.
 
@@ -92,8 +102,10 @@ class Analysis:
             rows: coefficients.
             slopes: for steps with free ones, those to take (rows, batch, ...).
             boxed: whether to stop at the first steps that are not affine and to take their boxes.
+            cuts: for steps whose numbers are known to lie on one side of a threshold, at what price.
+            seen: filled with the coefficients (rows, batch, ...) of every step's value on the way.
         """
-        return self._certain(start, self._onwards({start: rows}, slopes, boxed=boxed))
+        return self._certain(start, self._onwards({start: rows}, slopes, boxed=boxed, cuts=cuts, seen=seen))
 
     def _certain(self, start: int, found: torch.Tensor) -> torch.Tensor:
         """Return bounds (rows, batch), -inf where they are not finite or a step says nothing of a sample."""
@@ -101,7 +113,13 @@ class Analysis:
         return torch.where(known, found, torch.full_like(found, -torch.inf))
 
     def _onwards(
-        self, waiting: dict[int, torch.Tensor], slopes: Slopes | None = None, *, boxed: bool = False
+        self,
+        waiting: dict[int, torch.Tensor],
+        slopes: Slopes | None = None,
+        *,
+        boxed: bool = False,
+        cuts: Cuts | None = None,
+        seen: dict[int, torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """Return a lower bound of the sum of rows times the values of several steps."""
         first = next(iter(waiting.values()))
@@ -109,6 +127,11 @@ class Analysis:
         while waiting:
             index = max(waiting)
             rows = waiting.pop(index)
+            if cuts and index in cuts:
+                push, at = cuts[index]
+                rows, found = rows + push, found - total(push, at)
+            if seen is not None:
+                seen[index] = rows
             operation = self.steps[index].operation
             if operation is None:
                 found = found + self.inputs.lowest(rows)
@@ -178,6 +201,15 @@ class Analysis:
         boxes = [self.boxes[source] for source in step.inputs]
         found = step.operation.interval(self.rounding, *boxes).known()
         return self._without_lost(index, found, step.operation.undefined(*boxes))
+
+    @property
+    def narrowed(self) -> Collection[int]:
+        """The steps whose boxes were bounded backwards."""
+        return self._narrowed.keys()
+
+    def _kept_within(self, index: int, box: Interval) -> Interval:
+        """Return a step's box cut to what is known of it beforehand."""
+        return box.within(self.around[index].to(box.lower.dtype)) if index in self.around else box
 
     def _without_lost(self, index: int, box: Interval, undefined: torch.Tensor | None) -> Interval:
         """Return a box with nothing known of samples that a number of this step, or of one before it, may be lost of.

@@ -40,6 +40,14 @@ class Inputs:
         radius = None if self.radius is None else self.radius[number, None]
         return Inputs(box, self.centre[number, None], self.norm, radius)
 
+    def repeated(self, count: int) -> Inputs:
+        """Return one sample's inputs so many times."""
+        lower, upper, centre = (
+            part.expand(count, *part.shape[1:]) for part in (self.box.lower, self.box.upper, self.centre)
+        )
+        radius = None if self.radius is None else self.radius.expand(count)
+        return Inputs(Interval(lower, upper), centre, self.norm, radius)
+
     def cropped(self, part: Callable[[torch.Tensor], torch.Tensor]) -> Inputs:
         """Return the inputs of a part of the numbers; of boxes only."""
         box = Interval(part(self.box.lower), part(self.box.upper))

@@ -133,7 +133,10 @@ class Part(Operation):
 
 def total(rows: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """Return the sums (rows, batch) float64 of rows (rows, batch, ...) times values (batch, ...)."""
-    return torch.einsum("rbn,bn->rb", rows.flatten(2).double(), values.expand(rows.shape[1:]).flatten(1).double())
+    flat, values = rows.flatten(2).double(), values.expand(rows.shape[1:]).flatten(1).double()
+    if len(values) > 1:  # batched products of a matrix and a vector are slower than what they are made of
+        return (flat * values).sum(-1)
+    return torch.einsum("rbn,bn->rb", flat, values)
 
 
 def per_sample(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:

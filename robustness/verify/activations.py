@@ -1,0 +1,205 @@
+"""Search by cutting what enters activations: for networks of many inputs (beta-CROWN, Wang et al. 2021).
+
+The boxes of inner numbers are those of the whole region. A part adds to them on which side of a threshold some numbers
+lie: the linear bounds of what they enter become narrower, and each such constraint goes into the bound with a
+multiplier of its own, which is raised together with the free slopes. Any multiplier that is not negative is sound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from xai.robustness.bounds.analysis import Analysis, Cuts
+from xai.robustness.bounds.elementwise import Elementwise, Lines, Rectifier
+from xai.robustness.bounds.interval import Interval
+from xai.robustness.verify.domains import Domain, Split, box_of, stacked
+from xai.robustness.verify.problem import Problem
+from xai.robustness.verify.ways import Looked, Way
+
+ITERATIONS = 20
+RATE, DECAY = 0.1, 0.98
+CANDIDATES = 6  # splits that are remembered of a part
+MEMORY = 64 * 2**20  # bytes of coefficients that a batch may take at its widest step
+
+
+@dataclass
+class Free:
+    """What is open to choice in a batch of parts, each (rows, parts, ...).
+
+    Args:
+        slopes: of the lines below, by step.
+        prices: multipliers of the constraints, by step; not negative.
+        sides: (parts, ...) on which side of its threshold each number lies, by step; 0 for neither.
+        at: (parts, ...) the thresholds.
+    """
+
+    slopes: dict[int, torch.Tensor]
+    prices: dict[int, torch.Tensor]
+    sides: dict[int, torch.Tensor]
+    at: dict[int, torch.Tensor]
+
+    @property
+    def cuts(self) -> Cuts:
+        """The constraints, as they enter the bounds."""
+        return {step: (-price * self.sides[step], self.at[step]) for step, price in self.prices.items()}
+
+    def clamp(self, limits: dict[int, tuple[torch.Tensor, torch.Tensor]]) -> None:
+        """Move it back to where it may be."""
+        with torch.no_grad():
+            for step, slope in self.slopes.items():
+                slope.copy_(slope.clamp(*limits[step]))
+            for price in self.prices.values():
+                price.clamp_(min=0)
+
+
+class Activations(Way):
+    """Parts by the sides on which numbers lie that enter activations.
+
+    Args:
+        problem: what is searched.
+        root: the whole region's boxes.
+        iterations: steps in which slopes and multipliers are raised.
+    """
+
+    name = "activation splitting"
+
+    def __init__(self, problem: Problem, root: Analysis, iterations: int = ITERATIONS) -> None:
+        super().__init__(problem)
+        self.root = root
+        self.iterations = iterations
+        widest = max(torch.Size(step.shape).numel() for step in problem.program.steps)
+        self.batch = max(2, min(256, MEMORY // (8 * widest * len(problem.case.matrix))))
+        self._bent = {
+            index: step.inputs[0]
+            for index, step in enumerate(problem.program.steps)
+            if isinstance(step.operation, Rectifier | Elementwise)
+        }
+
+    def look(self, domains: Sequence[Domain]) -> Looked:
+        """Bound some parts."""
+        analysis = self._analysis(domains)
+        free = self._free(analysis, domains)
+        best, seen = self._raised(analysis, free, domains)
+        row = best.argmax(0)
+        parts = torch.arange(len(domains), device=best.device)
+        nexts = self._next(analysis, {step: rows[row, parts] for step, rows in seen.items()}, domains)
+        slope = seen[0][row, parts]
+        box = analysis.inputs.box
+        points = torch.where(slope > 0, box.lower, box.upper)[:, 0]
+        found = [
+            replace(
+                domain,
+                bound=max(domain.bound, float(best[row[number], number])),
+                next=nexts[number],
+                state={
+                    "slopes": {step: slopes[:, number].detach() for step, slopes in free.slopes.items()},
+                    "prices": {step: prices[:, number].detach() for step, prices in free.prices.items()},
+                },
+            )
+            for number, domain in enumerate(domains)
+        ]
+        return Looked(tuple(found), points)
+
+    def _analysis(self, domains: Sequence[Domain]) -> Analysis:
+        """Return the whole region's boxes, cut by each part's splits."""
+        count, root = len(domains), self.root
+        cut = {split.step for domain in domains for split in domain.splits}
+        found = Analysis(root.steps, root.inputs.repeated(count), root.rounding, root.memory)
+        for index, box in root.boxes.items():
+            if index in cut:
+                found.boxes[index] = box_of(box, domains, index)
+            else:
+                found.boxes[index] = Interval(*(end.expand(count, *end.shape[1:]) for end in (box.lower, box.upper)))
+        found.lost = {index: lost.expand(count) for index, lost in root.lost.items()}
+        return found
+
+    def _free(self, analysis: Analysis, domains: Sequence[Domain]) -> Free:
+        rows = len(self.problem.case.matrix)
+        slopes = {step: start for step, (start, _, _) in analysis.slopes(self.problem.program.output, rows).items()}
+        for step, old in stacked(domains, "slopes").items():
+            if step in slopes:
+                slopes[step] = old.transpose(0, 1).clone()
+        sides, at = {}, {}
+        for step in {split.step for domain in domains for split in domain.splits}:
+            whole = self.root.boxes[step]
+            box = analysis.boxes[step]
+            raised, sunk = box.lower > whole.lower, box.upper < whole.upper
+            sides[step] = raised.double() - sunk.double()
+            at[step] = torch.where(raised, box.lower, torch.where(sunk, box.upper, torch.zeros_like(box.lower)))
+        known = stacked(domains, "prices")
+        prices = {
+            step: known[step].transpose(0, 1).clone() if step in known else side.new_zeros(rows, *side.shape)
+            for step, side in sides.items()
+        }
+        return Free(slopes, prices, sides, at)
+
+    @torch.enable_grad()
+    def _raised(
+        self, analysis: Analysis, free: Free, domains: Sequence[Domain]
+    ) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
+        """Raise the bounds (rows, parts) by what is free; return the best, and the coefficients that were last seen."""
+        problem, last = self.problem, self.problem.program.output
+        rows = problem.rows(len(domains))
+        limits = {step: (low, high) for step, (_, low, high) in analysis.slopes(last, 1).items()}
+        open_ = [*free.slopes.values(), *free.prices.values()]
+        for tensor in open_:
+            tensor.requires_grad_()
+        adam = torch.optim.Adam(open_, lr=RATE) if open_ else None
+        best = torch.full((len(rows), len(domains)), -torch.inf, dtype=torch.float64, device=rows.device)
+        for turn in range(self.iterations + 1):
+            seen: dict[int, torch.Tensor] = {}
+            found = analysis.lowest(last, rows, free.slopes, cuts=free.cuts, seen=seen)
+            best = torch.fmax(best, problem.beyond(found.detach()))
+            if adam is None or turn == self.iterations or bool((best > 0).any(0).all()):
+                break
+            adam.zero_grad()
+            (-found.sum()).backward()
+            adam.step()
+            for group in adam.param_groups:
+                group["lr"] *= DECAY
+            free.clamp(limits)
+        return best, {step: part.detach() for step, part in seen.items()}
+
+    @torch.no_grad()
+    def _next(
+        self, analysis: Analysis, seen: dict[int, torch.Tensor], domains: Sequence[Domain]
+    ) -> list[tuple[Split, ...]]:
+        """Return for each part where a cut promises most: where the linear bounds cost most at the threshold."""
+        scores, steps, numbers, ats = [], [], [], []
+        for index, source in self._bent.items():
+            if index not in seen:
+                continue
+            box = analysis.boxes[source]
+            at, cost = self._cost(analysis, index, box, seen[index])
+            flat = cost.flatten(1)
+            score, number = flat.topk(min(CANDIDATES, flat.shape[1]), 1)
+            scores.append(score)
+            numbers.append(number)
+            ats.append(at.flatten(1).gather(1, number))
+            steps.append(torch.full_like(number, source))
+        score, step, number, at = (torch.cat(part, 1) for part in (scores, steps, numbers, ats))
+        found = []
+        order = score.argsort(dim=1, descending=True)[:, :CANDIDATES]
+        for part in range(len(domains)):
+            picks = [place for place in order[part].tolist() if score[part, place] > 0]
+            found.append(tuple(Split(int(step[part, i]), int(number[part, i]), float(at[part, i]), 1) for i in picks))
+        return found
+
+    def _cost(
+        self, analysis: Analysis, index: int, box: Interval, rows: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return where a step's inputs (parts, ...) would be cut, and what the lines cost there."""
+        operation = self.problem.program.steps[index].operation
+        lines, _ = analysis.relaxation(index)
+        assert operation is not None
+        if not isinstance(lines, Lines):
+            return box.middle, torch.zeros_like(box.lower)
+        inside = operation.wanted(box)
+        at = torch.zeros_like(box.lower) if isinstance(operation, Rectifier) else box.middle
+        true = operation.value(at)
+        below, above = true - (lines.low_slope * at + lines.low), lines.high_slope * at + lines.high - true
+        cost = rows.clamp(min=0) * below - rows.clamp(max=0) * above
+        return at, torch.where(inside & (at > box.lower) & (at < box.upper), cost, torch.zeros_like(cost))

@@ -1,0 +1,122 @@
+"""The search for a counterexample: points of the region that the network itself is asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from xai.robustness.bounds.analysis import Analysis
+from xai.robustness.bounds.inputs import Inputs
+from xai.robustness.bounds.interval import Interval
+from xai.robustness.bounds.rounding import Arithmetic
+from xai.robustness.norms import Norm, shrink, shrink_l1
+from xai.robustness.verify.problem import Problem
+
+Network = Callable[[torch.Tensor], torch.Tensor]  # float32 (n, ...) -> (n, outputs), as it runs
+STARTS, STEPS, ROUNDS = 24, 40, 3
+_INWARD = 1 - 2.0**-40  # of the radius: what float64 sums may round by
+
+
+@dataclass(frozen=True)
+class Falsifier:
+    """Asks the network about points.
+
+    Args:
+        problem: whose case is to be met.
+        network: as it runs.
+        generator: of the random starts.
+    """
+
+    problem: Problem
+    network: Network
+    generator: torch.Generator
+
+    def attack(self, stop: Callable[[], bool], rounds: int = ROUNDS) -> torch.Tensor | None:
+        """Return a counterexample (...) that descent from random points finds, None if none is found.
+
+        Madry 2018: signed steps on how far the output is from the violation, each round in smaller steps.
+
+        Args:
+            stop: asked at every step.
+            rounds: attempts, each from other points.
+        """
+        for turn in range(rounds):
+            points = self._starts(first=not turn)
+            for step in range(STEPS):
+                found = self.meets(points)
+                if found is not None or stop():
+                    return found
+                points = self._descended(points, 0.25 * 0.9**step)
+            if (found := self.meets(points)) is not None:
+                return found
+        return None
+
+    @torch.no_grad()
+    def meets(self, points: torch.Tensor) -> torch.Tensor | None:
+        """Return the first of points (n, ...) that is a counterexample, None if none is.
+
+        The network gives the violation for it alone, as it runs; and in real numbers, too, where the proof would be
+        about those: the values of the network at this point, enclosed.
+        """
+        slack = self.problem.case.slack(self.network(points).flatten(1))
+        for place in (slack <= 0).nonzero()[:, 0].tolist():
+            point = points[place, None]
+            alone = self.problem.case.slack(self.network(point).flatten(1))
+            if bool(alone <= 0) and self._contains(point) and self._truly(point):
+                return point[0]
+        return None
+
+    def _truly(self, point: torch.Tensor) -> bool:
+        if self.problem.arithmetic is Arithmetic.FLOAT:
+            return True
+        problem, exact = self.problem, point.double()[:, None]
+        analysis = Analysis(problem.program.steps, Inputs(Interval(exact, exact), exact), problem.rounding)
+        analysis.spread(problem.program.output)
+        above = analysis.bounded(problem.program.output, -problem.rows(1), boxed=True)
+        return bool((problem.beyond(above + 2 * problem.case.limits[:, None]) >= 0).all())
+
+    def _contains(self, point: torch.Tensor) -> bool:
+        region, exact = self.problem.region, point.double()[:, None]
+        inside = bool(((exact >= region.box.lower) & (exact <= region.box.upper)).all())
+        if region.is_box or not inside:
+            return inside
+        assert region.radius is not None
+        delta = (exact - region.centre).flatten(1)
+        return bool(torch.linalg.vector_norm(delta, ord=1 if region.norm is Norm.L1 else 2) <= region.radius)
+
+    @torch.enable_grad()
+    def _descended(self, points: torch.Tensor, share: float) -> torch.Tensor:
+        x = points.clone().requires_grad_()
+        slack = self.problem.case.slack(self.network(x).flatten(1))
+        (gradient,) = torch.autograd.grad(slack.nan_to_num().sum(), x)
+        box = self.problem.region.box
+        return self.inside(points - share * (box.upper - box.lower)[:, 0] * gradient.sign())
+
+    def _starts(self, *, first: bool) -> torch.Tensor:
+        """Return random points, in rounds after the first half of them corners; the middle first."""
+        box = self.problem.region.box
+        lower, upper = box.lower[:, 0], box.upper[:, 0]
+        shares = torch.rand((STARTS, *lower.shape[1:]), dtype=torch.float64, generator=self.generator)
+        shares[STARTS // 2 :] = shares[STARTS // 2 :].round()
+        if first:
+            shares[0] = 0.5
+        return self.inside(lower + (upper - lower) * shares.to(lower.device))
+
+    def inside(self, points: torch.Tensor) -> torch.Tensor:
+        """Return points (n, ...) as float32 points of the region."""
+        region = self.problem.region
+        lower, upper, centre = region.box.lower[:, 0], region.box.upper[:, 0], region.centre[:, 0]
+        points = points.double()
+        if not region.is_box:
+            assert region.radius is not None
+            delta, radius = points - centre, region.radius.expand(len(points)) * _INWARD
+            room = torch.where(delta > 0, upper - centre, centre - lower).clamp(min=0)
+            delta = shrink_l1(delta, radius, room) if region.norm is Norm.L1 else shrink(delta, radius, region.norm)
+            points = centre + delta
+        points = torch.minimum(torch.maximum(points, lower), upper)
+        found = points.float()
+        infinity = torch.tensor(torch.inf, device=found.device)
+        found = torch.where(found.double() < lower, torch.nextafter(found, infinity), found)
+        return torch.where(found.double() > upper, torch.nextafter(found, -infinity), found)

@@ -1,0 +1,62 @@
+"""A case to be decided: the steps of the network, the region, and the rows of which one must always be positive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from xai.robustness.bounds.inputs import Inputs
+from xai.robustness.bounds.program import Program
+from xai.robustness.bounds.rounding import Arithmetic, Rounding
+from xai.robustness.verify.property import Case
+
+FEW = 12  # numbers of an input that vary, up to which splitting the region itself is the better search
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a search is about.
+
+    Args:
+        program: the network.
+        case: to be refuted.
+        arithmetic: of the network that the proof is about.
+    """
+
+    program: Program
+    case: Case
+    arithmetic: Arithmetic = Arithmetic.REAL
+
+    @property
+    def region(self) -> Inputs:
+        """The inputs."""
+        return self.case.region
+
+    @property
+    def rounding(self) -> Rounding:
+        """What bounds have to cover."""
+        return Rounding(self.arithmetic, torch.float64)
+
+    @cached_property
+    def varying(self) -> int:
+        """How many numbers of the input vary."""
+        box = self.region.box
+        return int((box.upper > box.lower).sum())
+
+    @property
+    def by_inputs(self) -> bool:
+        """Whether the region itself is split."""
+        return self.region.is_box and self.varying <= FEW
+
+    def rows(self, samples: int) -> torch.Tensor:
+        """Return the case's rows as coefficients (rows, samples, ...) of the output."""
+        shape = self.program.steps[self.program.output].shape
+        matrix = self.case.matrix
+        return matrix.reshape(-1, 1, *shape).expand(-1, samples, *shape)
+
+    def beyond(self, found: torch.Tensor) -> torch.Tensor:
+        """Return by how much bounds (rows, samples) of the rows lie above their limits, rounded down."""
+        limits = self.case.limits[:, None]
+        return found - limits - (found.abs() + limits.abs()) * 2.0**-50
