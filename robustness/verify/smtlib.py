@@ -14,6 +14,8 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import TypeVar
 
+from xai.robustness.verify.rows import Comparison, FaultError
+
 MAX_CASES = 2**14  # of a disjunctive normal form
 MAX_PARTS = 2**24  # comparisons in all of them
 MAX_DIGITS, MAX_EXPONENT, MAX_BITS = 2000, 1000, 8192  # of a number: one that is larger is no measurement
@@ -29,32 +31,8 @@ _ZERO, _ONE = Fraction(0), Fraction(1)
 
 _T = TypeVar("_T")
 Linear = dict[str, Fraction]  # coefficients by variable; "" has the constant
-Formula = list[list["Comparison"]]  # or of ands; each list has one owner, which may change it
+Formula = list[list[Comparison]]  # or of ands; each list has one owner, which may change it
 Part = str | Linear | Formula
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Comparison:
-    """The sum of coefficients times variables is at most the limit; below it if strict.
-
-    Args:
-        kind: X for inputs, Y for outputs, "" where no variable is left.
-        coefficients: by the variable's number; none is 0.
-        limit: exact.
-        strict: whether the limit itself is left out.
-        at: place in the text.
-    """
-
-    kind: str
-    coefficients: dict[int, Fraction]
-    limit: Fraction
-    strict: bool
-    at: int
-
-    @property
-    def is_true(self) -> bool:
-        """Whether it holds; of one without variables only."""
-        return self.limit > 0 or (self.limit == 0 and not self.strict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,19 +52,6 @@ class Script:
     common: list[Comparison]
     cases: Formula
     places: dict[str, int]
-
-
-class FaultError(Exception):
-    """What is wrong with a text, and where.
-
-    Args:
-        at: place in the text.
-        words: expected, received, remedy.
-    """
-
-    def __init__(self, at: int, words: str) -> None:
-        super().__init__(words)
-        self.at, self.words = at, words
 
 
 def parse(text: str) -> Script:

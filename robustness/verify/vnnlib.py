@@ -11,79 +11,22 @@ import math
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from functools import cached_property
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, cast
 
-import numpy as np
 import torch
 
 from xai.errors import RefusedFileError, UsageError
 from xai.models.model import Model
 from xai.robustness.bounds.inputs import Inputs
 from xai.robustness.bounds.interval import Interval
+from xai.robustness.verify.box import Box, End, high_end, is_empty, low_end, tighter
 from xai.robustness.verify.property import Case, Property
-from xai.robustness.verify.smtlib import MAX_PARTS, Comparison, FaultError, Script, parse
+from xai.robustness.verify.rows import Comparison, FaultError, Rows, floats
+from xai.robustness.verify.smtlib import MAX_PARTS, Script, parse
 
 MAX_BYTES = 2**27  # of a file, unpacked
 _GZIP = b"\x1f\x8b"
-_LARGEST = float(np.finfo(np.float32).max)
-_ROWS = 3  # that a case's name writes out
-
-
-class End(NamedTuple):
-    """One end of an input's range.
-
-    Args:
-        value: exact.
-        strict: whether the end itself is left out.
-        rounded: the nearest float64 that does not leave anything out.
-    """
-
-    value: Fraction
-    strict: bool
-    rounded: float
-
-
-@dataclass(frozen=True, eq=False)
-class Box:
-    """The ranges of all inputs.
-
-    Args:
-        low: of each input.
-        high: of each input.
-    """
-
-    low: tuple[End, ...]
-    high: tuple[End, ...]
-
-    @cached_property
-    def lower(self) -> torch.Tensor:
-        """Lower ends (inputs,) float64, rounded outwards: for proofs."""
-        return torch.tensor([end.rounded for end in self.low], dtype=torch.float64)
-
-    @cached_property
-    def upper(self) -> torch.Tensor:
-        """Upper ends (inputs,) float64, rounded outwards: for proofs."""
-        return torch.tensor([end.rounded for end in self.high], dtype=torch.float64)
-
-    def contains(self, x: Iterable[float]) -> bool:
-        """Say whether an input (inputs,) lies in the box as it is written, in exact arithmetic."""
-        return all(
-            math.isfinite(value) and _beyond(Fraction(value), low) and _beyond(-Fraction(value), _mirrored(high))
-            for value, low, high in zip(_floats(x), self.low, self.high, strict=True)
-        )
-
-    @cached_property
-    def single(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The lowest and the highest float32 of each range as it is written, (inputs,) each: for counterexamples.
-
-        The network computes with these. Where a range holds no float32 the lowest is above the highest.
-        """
-        lowest = [_single(end) for end in self.low]
-        highest = [-_single(_mirrored(end)) for end in self.high]
-        return torch.tensor(lowest, dtype=torch.float32), torch.tensor(highest, dtype=torch.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,15 +35,11 @@ class RawCase:
 
     Args:
         box: of the inputs; cases of the same box share it.
-        matrix: (rows, outputs) float64, exact: a row is what is written, times a positive number if need be.
-        limits: (rows,) float64, rounded up; unsafe for proofs is matrix @ y <= limits, also where < is written.
-        rows: what is written.
+        rows: of the outputs.
     """
 
     box: Box
-    matrix: torch.Tensor
-    limits: torch.Tensor
-    rows: tuple[Comparison, ...]
+    rows: Rows
 
     @property
     def lower(self) -> torch.Tensor:
@@ -112,31 +51,23 @@ class RawCase:
         """Upper ends of the box (inputs,) float64, rounded outwards."""
         return self.box.upper
 
+    @property
+    def matrix(self) -> torch.Tensor:
+        """Coefficients of the rows (rows, outputs) float64, exact."""
+        return self.rows.matrix
+
+    @property
+    def limits(self) -> torch.Tensor:
+        """Limits of the rows (rows,) float64, rounded up."""
+        return self.rows.limits
+
     def contains(self, x: Iterable[float]) -> bool:
         """Say whether an input (inputs,) lies in the box as it is written, in exact arithmetic."""
         return self.box.contains(x)
 
     def violated(self, y: Iterable[float]) -> bool:
-        """Say whether an output (outputs,) satisfies every row as it is written, in exact arithmetic.
-
-        An output that is not finite violates nothing: it is no number.
-        """
-        outputs = _floats(y)
-        if not all(map(math.isfinite, outputs)):
-            return False
-        exact = {number: Fraction(outputs[number]) for row in self.rows for number in row.coefficients}
-        sums = (sum(value * exact[number] for number, value in row.coefficients.items()) for row in self.rows)
-        return all(
-            found < row.limit or (found == row.limit and not row.strict)
-            for row, found in zip(self.rows, sums, strict=True)
-        )
-
-    @property
-    def name(self) -> str:
-        """What is unsafe, in words."""
-        if len(self.rows) > _ROWS:
-            return f"{len(self.rows)} constraints of the outputs"
-        return " and ".join(_written(row) for row in self.rows)
+        """Say whether an output (outputs,) satisfies every row as it is written, in exact arithmetic."""
+        return self.rows.violated(y)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +90,7 @@ class Spec:
 
     def contains(self, x: Iterable[float]) -> bool:
         """Say whether an input (inputs,) lies in a box of any case as it is written, in exact arithmetic."""
-        values = _floats(x)
+        values = floats(x)
         return any(case.contains(values) for case in self.cases)
 
     def violated(self, x: Iterable[float], y: Iterable[float]) -> bool:
@@ -167,7 +98,7 @@ class Spec:
 
         Both are about the same case; outputs must be those of the network, for x.
         """
-        inputs, outputs = _floats(x), _floats(y)
+        inputs, outputs = floats(x), floats(y)
         return any(case.violated(outputs) and case.contains(inputs) for case in self.cases)
 
 
@@ -211,7 +142,7 @@ def property_of(spec: Spec, shape: Sequence[int], layout: str = "channels first"
         if case.box not in regions:
             ends = Interval(*(_shaped(end, shape, layout)[None, None] for end in (case.lower, case.upper)))
             regions[case.box] = Inputs(ends, ends.middle)
-    cases = (Case(regions[case.box], case.matrix, case.limits, case.name) for case in spec.cases)
+    cases = (Case(regions[case.box], case.matrix, case.limits, case.rows.name) for case in spec.cases)
     return Property(tuple(cases), spec.source)
 
 
@@ -247,14 +178,7 @@ def counterexample_text(x: Iterable[float], y: Iterable[float]) -> str:
 
 
 def _numbered(values: Iterable[float]) -> Iterable[tuple[int, float]]:
-    return enumerate(_floats(values))
-
-
-def _floats(values: Iterable[float]) -> list[float]:
-    """Return numbers of any kind as float64, which holds every float32 exactly."""
-    if isinstance(values, torch.Tensor):
-        return cast("list[float]", values.detach().double().flatten().tolist())
-    return [float(value) for value in values]
+    return enumerate(floats(values))
 
 
 def _shaped(values: torch.Tensor, shape: Sequence[int], layout: str) -> torch.Tensor:
@@ -293,7 +217,7 @@ def _spec(script: Script, source: str) -> Spec:
     boxes = _Boxes(script)
     common = [one for one in script.common if one.kind == "Y"]
     _check_size(script, len(common))
-    cases, rounded = [], _Rounded(script.outputs)
+    cases = []
     for comparisons in script.cases:
         box = boxes.narrowed([one for one in comparisons if one.kind == "X"])
         rows = [*common, *(one for one in comparisons if one.kind == "Y")]
@@ -303,7 +227,7 @@ def _spec(script: Script, source: str) -> Spec:
                 at, "expected a constraint of the outputs in every case, received none: nothing would be unsafe"
             )
         if box is not None:
-            cases.append(RawCase(box, *rounded(rows), tuple(rows)))
+            cases.append(RawCase(box, Rows(tuple(rows), script.outputs)))
     if not cases:
         raise FaultError(
             0,
@@ -353,7 +277,7 @@ class _Boxes:
                     "without an end cannot be proved",
                 )
         numbers = range(self._script.inputs)
-        if any(_is_empty(low[number], high[number]) for number in numbers):
+        if any(is_empty(low[number], high[number]) for number in numbers):
             return None
         return Box(tuple(low[number] for number in numbers), tuple(high[number] for number in numbers))
 
@@ -366,98 +290,8 @@ def _narrow(low: dict[int, End], high: dict[int, End], comparisons: Iterable[Com
                 one.at, f"expected bounds of single inputs, received one that couples {names}: it is no box"
             )
         ((number, factor),) = one.coefficients.items()
-        value = one.limit / factor
-        side = high if factor > 0 else low
-        end = End(value, one.strict, _upwards(value, one.at) if factor > 0 else 0.0 - _upwards(-value, one.at))
+        upper = factor > 0
+        side = high if upper else low
+        end = (high_end if upper else low_end)(one.limit / factor, one.strict, one.at)
         old = side.get(number)
-        side[number] = end if old is None else _tighter(old, end, upper=factor > 0)
-
-
-def _tighter(one: End, other: End, *, upper: bool) -> End:
-    if one.value == other.value:
-        return one if one.strict else other
-    return one if (one.value < other.value) == upper else other
-
-
-def _is_empty(low: End, high: End) -> bool:
-    return low.value > high.value or (low.value == high.value and (low.strict or high.strict))
-
-
-def _beyond(value: Fraction, low: End) -> bool:
-    return value > low.value or (value == low.value and not low.strict)
-
-
-def _mirrored(end: End) -> End:
-    return End(-end.value, end.strict, -end.rounded)
-
-
-def _single(low: End) -> float:
-    """Return the lowest float32 from an end on."""
-    found = np.float32(min(max(low.rounded, -_LARGEST), _LARGEST))
-    while not _beyond(Fraction(float(found)), low):
-        if found == _LARGEST:
-            return math.inf
-        found = np.nextafter(found, np.float32(_LARGEST))
-    return float(found)
-
-
-def _upwards(value: Fraction, at: int) -> float:
-    """Return the lowest float64 that is not below a value."""
-    try:
-        found = float(value)
-    except OverflowError:
-        raise FaultError(at, "expected numbers that float64 can hold, received one beyond 1.8e308") from None
-    return found if Fraction(found) >= value else math.nextafter(found, math.inf)
-
-
-class _Rounded:
-    """Rows of outputs as float64: coefficients exactly, limits upwards.
-
-    Args:
-        outputs: how many.
-    """
-
-    def __init__(self, outputs: int) -> None:
-        self._outputs = outputs
-
-    def __call__(self, rows: Sequence[Comparison]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the matrix (rows, outputs) and the limits (rows,)."""
-        matrix = torch.zeros(len(rows), self._outputs, dtype=torch.float64)
-        limits = torch.zeros(len(rows), dtype=torch.float64)
-        for index, row in enumerate(rows):
-            factor = _scale(row)
-            for number, value in row.coefficients.items():
-                matrix[index, number] = float(value * factor)
-            limits[index] = _upwards(row.limit * factor, row.at)
-        return matrix, limits
-
-
-def _scale(row: Comparison) -> Fraction:
-    """Return a positive number that makes all coefficients of a row float64: 1 where they are."""
-    values = list(row.coefficients.values())
-    if all(map(_is_exact, values)):
-        return Fraction(1)
-    factor = Fraction(math.lcm(*(value.denominator for value in values)))
-    factor /= math.gcd(*(int(value * factor) for value in values))
-    if not all(_is_exact(value * factor) for value in values):
-        raise FaultError(
-            row.at,
-            "expected coefficients that float64 holds, if need be after all of a row are multiplied by one number; "
-            "received more digits: write them with fewer",
-        )
-    return factor
-
-
-def _is_exact(value: Fraction) -> bool:
-    try:
-        return Fraction(float(value)) == value
-    except OverflowError:
-        return False
-
-
-def _written(row: Comparison) -> str:
-    terms = "".join(
-        f" {'-' if value < 0 else '+'} {'' if abs(value) == 1 else f'{float(abs(value)):.6g} '}Y_{number}"
-        for number, value in sorted(row.coefficients.items(), key=lambda term: (term[1] < 0, term[0]))
-    )
-    return f"{terms.strip().removeprefix('+ ')} {'<' if row.strict else '<='} {float(row.limit):.9g}"
+        side[number] = end if old is None else tighter(old, end, upper=upper)

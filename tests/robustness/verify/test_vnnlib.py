@@ -20,7 +20,8 @@ from torch import nn
 import xai
 from xai.errors import RefusedFileError, UsageError
 from xai.robustness.verify import vnnlib
-from xai.robustness.verify.smtlib import FaultError, parse
+from xai.robustness.verify.rows import FaultError
+from xai.robustness.verify.smtlib import parse
 from xai.robustness.verify.vnnlib import Spec, counterexample_text, fitted, flat, property_of, read
 
 HEAD = "(declare-const X_0 Real)(declare-const X_1 Real)(declare-const Y_0 Real)(declare-const Y_1 Real)\n"
@@ -66,6 +67,8 @@ def value(term: object, point: dict[str, Fraction]) -> Fraction:
     parts = [value(part, point) for part in term[1:]]
     if term[0] == "*":
         return math.prod(parts, start=Fraction(1))
+    if term[0] == "/":
+        return parts[0] / parts[1]
     if term[0] == "-":
         return -parts[0] if len(parts) == 1 else parts[0] - sum(parts[1:])
     return sum(parts, Fraction(0))
@@ -86,7 +89,11 @@ factors = st.sampled_from(["2", "-3", "0.1", "(- 0.7)"])
 
 def terms(kind: str) -> st.SearchStrategy[str]:
     names = st.sampled_from([f"{kind}_0", f"{kind}_1"])
-    leaf = names | st.builds("(* {} {})".format, factors, names) | st.builds("(* {} {})".format, names, factors)
+    leaf = (
+        names
+        | st.builds("(* {} {})".format, factors, names)
+        | st.builds("({} {} {})".format, st.sampled_from("*/"), names, factors)
+    )
     if kind == "X":
         return leaf
     return st.recursive(
@@ -377,7 +384,7 @@ def vnnlib_files(folder: Path) -> Iterator[tuple[str, Spec]]:
 def test_every_file_of_the_benchmarks_is_read(data: Path) -> None:
     found: Counter[tuple[object, ...]] = Counter()
     for name, spec in vnnlib_files(data):
-        rows = tuple(sorted({len(case.rows) for case in spec.cases}))
+        rows = tuple(sorted({len(case.limits) for case in spec.cases}))
         found[name, spec.inputs, spec.outputs, len(spec.cases), rows, len({case.box for case in spec.cases})] += 1
         low, high = spec.cases[0].box.single
         assert spec.contains(low)
