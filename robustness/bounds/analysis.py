@@ -40,6 +40,10 @@ class Step:
     shape: tuple[int, ...]
 
 
+class TimeUpError(Exception):
+    """Bounds took longer than they may."""
+
+
 @dataclass
 class Analysis:
     """What is known of a network's values for all inputs of a region; it grows as bounds are computed.
@@ -50,6 +54,7 @@ class Analysis:
         rounding: what is to be covered.
         memory: bytes that the coefficients of one step may take.
         around: boxes of steps that are known beforehand; what is found is kept within them.
+        late: asked now and then whether to give up, by a TimeUpError.
     """
 
     steps: Sequence[Step]
@@ -57,6 +62,7 @@ class Analysis:
     rounding: Rounding
     memory: int = MEMORY
     around: Mapping[int, Interval] = field(default_factory=dict)
+    late: Callable[[], bool] = bool  # which says no
     boxes: dict[int, Interval] = field(default_factory=dict)
     lost: dict[int, torch.Tensor] = field(default_factory=dict)  # samples (batch,) of which a step says nothing
     _narrowed: dict[int, torch.Tensor] = field(default_factory=dict)  # which numbers were bounded backwards
@@ -122,6 +128,8 @@ class Analysis:
         seen: dict[int, torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """Return a lower bound of the sum of rows times the values of several steps."""
+        if self.late():
+            raise TimeUpError
         first = next(iter(waiting.values()))
         found = torch.zeros(first.shape[:2], dtype=torch.float64, device=first.device)
         while waiting:

@@ -19,8 +19,8 @@ def condensed(program: Program) -> Program:
     place: dict[int, int] = {}
     steps: list[Step] = []
     for index, step in enumerate(program.steps):
-        before = steps[place[step.inputs[0]]] if step.inputs else step
-        joined = _joined(before, step) if index and users[step.inputs[0]] == 1 and step.inputs[0] != program.output else None
+        alone = step.inputs == (index - 1,) and users[index - 1] == 1 and program.output != index - 1
+        joined = _joined(steps[-1], step) if alone else None
         if joined is None:
             steps.append(replace(step, inputs=tuple(place[source] for source in step.inputs)))
         else:

@@ -27,11 +27,13 @@ class Falsifier:
         problem: whose case is to be met.
         network: as it runs.
         generator: of the random starts.
+        confirm: says whether an input (...) with its output (outputs,) is a counterexample in the property's own terms.
     """
 
     problem: Problem
     network: Network
     generator: torch.Generator
+    confirm: Callable[[torch.Tensor, torch.Tensor], bool] | None = None
 
     def attack(self, stop: Callable[[], bool], rounds: int = ROUNDS) -> torch.Tensor | None:
         """Return a counterexample (...) that descent from random points finds, None if none is found.
@@ -63,8 +65,9 @@ class Falsifier:
         slack = self.problem.case.slack(self.network(points).flatten(1))
         for place in (slack <= 0).nonzero()[:, 0].tolist():
             point = points[place, None]
-            alone = self.problem.case.slack(self.network(point).flatten(1))
-            if bool(alone <= 0) and self._contains(point) and self._truly(point):
+            output = self.network(point).flatten(1)
+            is_met = bool(self.problem.case.slack(output) <= 0) and self._contains(point) and self._truly(point)
+            if is_met and (self.confirm is None or self.confirm(point[0], output[0])):
                 return point[0]
         return None
 

@@ -1,0 +1,200 @@
+"""Decides a property: attack first, then bounds that cost more and more, then branch and bound until time is up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import torch
+
+from xai.errors import NotApplicableError
+from xai.robustness.bounds.analysis import Analysis, TimeUpError
+from xai.robustness.bounds.inputs import Inputs
+from xai.robustness.bounds.limits import check_fits
+from xai.robustness.bounds.methods.base import Bounder
+from xai.robustness.bounds.program import Program
+from xai.robustness.bounds.rounding import Arithmetic
+from xai.robustness.verify.activations import Activations
+from xai.robustness.verify.boxes import Boxes
+from xai.robustness.verify.domains import Domain
+from xai.robustness.verify.falsify import Falsifier, Network
+from xai.robustness.verify.problem import Problem
+from xai.robustness.verify.property import Case, Property
+from xai.robustness.verify.search import search
+from xai.robustness.verify.ways import Way
+
+
+class Verdict(StrEnum):
+    """What is known of a property."""
+
+    HOLDS = "holds"
+    VIOLATED = "violated"
+    NOT_DECIDED = "not decided"
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Why a case has no input.
+
+    Args:
+        case: its place in the property.
+        way: how its parts were bounded.
+        leaves: parts that make up the region, each proved.
+    """
+
+    case: int
+    way: str
+    leaves: tuple[Domain, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a property.
+
+    Args:
+        verdict: what is known.
+        by: what decided it.
+        seconds: that it took.
+        parts: of the region that were bounded.
+        case: the name of the case that was met, or that was left.
+        counterexample: an input (...) in float32 that violates the property.
+        bound: where it is not decided, the best bound: how far below its limit the case that is left may lie.
+        reason: why it is not decided, and what would help.
+        proofs: for each case, where it holds.
+    """
+
+    verdict: Verdict
+    by: str
+    seconds: float
+    parts: int = 0
+    case: str = ""
+    counterexample: torch.Tensor | None = None
+    bound: float | None = None
+    reason: str = ""
+    proofs: tuple[Proof, ...] = ()
+
+
+@dataclass
+class Verifier:
+    """Decides properties of one network.
+
+    Args:
+        program: its steps, condensed.
+        network: as it runs.
+        cheap: bounds of the whole region, first.
+        dear: the same, better, before a search over activations.
+        arithmetic: of the network that proofs are about.
+        confirm: says whether an input (...) with its output (outputs,) is a counterexample in the property's own terms.
+        seed: of the random starts of attacks.
+    """
+
+    program: Program
+    network: Network
+    cheap: Bounder
+    dear: Bounder
+    arithmetic: Arithmetic = Arithmetic.REAL
+    confirm: Callable[[torch.Tensor, torch.Tensor], bool] | None = None
+    seed: int = 0
+    _deadline: float = field(default=0.0, init=False)
+
+    def decide(self, wanted: Property, seconds: float) -> Outcome:
+        """Return what is known of a property after so many seconds at most."""
+        begun = time.monotonic()
+        self._deadline = begun + seconds
+        outcome = self._decided(wanted)
+        return Outcome(**{**vars(outcome), "seconds": time.monotonic() - begun})
+
+    def _decided(self, wanted: Property) -> Outcome:
+        problems = [Problem(self.program, case, self.arithmetic) for case in wanted.cases]
+        generator = torch.Generator().manual_seed(self.seed)
+        falsifiers = [Falsifier(problem, self.network, generator, self.confirm) for problem in problems]
+        for falsifier in falsifiers:
+            found = falsifier.attack(self._late, rounds=1)
+            if found is not None:
+                return _violated("attack", falsifier.problem.case, found)
+        proofs: list[Proof] = []
+        parts = 0
+        for region, numbers in _by_region(wanted.cases):
+            for outcome in self._region(region, {number: falsifiers[number] for number in numbers}):
+                parts += outcome.parts
+                if outcome.verdict is not Verdict.HOLDS:
+                    return Outcome(**{**vars(outcome), "parts": parts})
+                proofs += outcome.proofs
+        by = max((proof.way for proof in proofs), key=_EFFORT.index)
+        return Outcome(Verdict.HOLDS, by, 0.0, parts, proofs=tuple(proofs))
+
+    def _late(self) -> bool:
+        return time.monotonic() > self._deadline
+
+    def _region(self, region: Inputs, falsifiers: dict[int, Falsifier]) -> Iterator[Outcome]:
+        """Yield what becomes of cases that share a region, until one is not proved."""
+        bound = -float("inf")
+        try:
+            if next(iter(falsifiers.values())).problem.by_inputs:
+                for number, falsifier in falsifiers.items():
+                    yield self._searched(number, Boxes(falsifier.problem), falsifier)
+                return
+            for bounder in (self.cheap, self.dear):
+                root, found = self._bounded(region, bounder, falsifiers)
+                proved = [number for number in falsifiers if found[number] > 0]
+                if proved:
+                    proofs = tuple(Proof(number, bounder.about.title, (Domain(),)) for number in proved)
+                    yield Outcome(Verdict.HOLDS, bounder.about.title, 0.0, 1, proofs=proofs)
+                falsifiers = {number: one for number, one in falsifiers.items() if found[number] <= 0}
+                bound = min(found.values())
+                if not falsifiers:
+                    return
+            for number in sorted(falsifiers, key=lambda number: found[number]):
+                way = Activations(falsifiers[number].problem, root)
+                yield self._searched(number, way, falsifiers[number])
+        except TimeUpError:
+            (_, falsifier), *_ = falsifiers.items()
+            yield _not_decided("time is up", falsifier.problem.case, bound, 1)
+        except NotApplicableError as refused:
+            yield _not_decided(str(refused), next(iter(falsifiers.values())).problem.case, bound, 0)
+
+    @torch.no_grad()
+    def _bounded(
+        self, region: Inputs, bounder: Bounder, falsifiers: dict[int, Falsifier]
+    ) -> tuple[Analysis, dict[int, float]]:
+        """Return the boxes of the whole region, and how far each case's best row is above its limit."""
+        last = self.program.output
+        problem = next(iter(falsifiers.values())).problem
+        check_fits(self.program, bounder, 1, last)
+        analysis = Analysis(self.program.steps, region, problem.rounding, late=self._late)
+        bounder.prepare(analysis, last)
+        found = {}
+        for number, falsifier in falsifiers.items():
+            own = falsifier.problem
+            found[number] = float(own.beyond(bounder.lowest(analysis, last, own.rows(1))).max())
+        return analysis, found
+
+    def _searched(self, number: int, way: Way, falsifier: Falsifier) -> Outcome:
+        case = falsifier.problem.case
+        found = search(way, falsifier, self._late)
+        if found.counterexample is not None:
+            return Outcome(**{**vars(_violated(way.name, case, found.counterexample)), "parts": found.parts})
+        if found.proved:
+            return Outcome(Verdict.HOLDS, way.name, 0.0, found.parts, proofs=(Proof(number, way.name, found.leaves),))
+        return _not_decided(found.stuck, case, found.bound, found.parts)
+
+
+_EFFORT = ("CROWN", "alpha-CROWN", Boxes.name, Activations.name)
+
+
+def _violated(by: str, case: Case, point: torch.Tensor) -> Outcome:
+    return Outcome(Verdict.VIOLATED, by, 0.0, 0, case.name, point)
+
+
+def _not_decided(why: str, case: Case, bound: float, parts: int) -> Outcome:
+    return Outcome(Verdict.NOT_DECIDED, "", 0.0, parts, case.name, None, bound, why)
+
+
+def _by_region(cases: tuple[Case, ...]) -> Iterator[tuple[Inputs, list[int]]]:
+    """Yield each region with the places of its cases."""
+    found: dict[int, tuple[Inputs, list[int]]] = {}
+    for number, case in enumerate(cases):
+        found.setdefault(id(case.region), (case.region, []))[1].append(number)
+    yield from found.values()
