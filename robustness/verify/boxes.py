@@ -15,7 +15,7 @@ from xai.robustness.verify.ways import Looked, Way
 
 
 class Boxes(Way):
-    """CROWN on boxes; each is halved where the bounds hang most on the input (smears: Kearfott 1996)."""
+    """CROWN on boxes; each is halved in the number that the planes below and above hang on most (Kearfott 1996)."""
 
     name = "input splitting"
     batch = 64  # small enough for the coefficients to stay in the processor's cache
@@ -33,11 +33,11 @@ class Boxes(Way):
         analysis.spread(last, analysis.lowest)
         seen: dict[int, torch.Tensor] = {}
         rows = problem.rows(len(domains))
-        found = analysis.lowest(last, rows, seen=seen)
+        found = analysis.lowest(last, torch.cat([rows, -rows]), seen=seen)[: len(rows)]
         found = problem.beyond(torch.fmax(found, analysis.bounded(last, rows, boxed=True)))
         best, row = found.max(0)
         slope = seen[0].flatten(2)
-        scores = slope.abs().mean(0) * box.width.flatten(1)
+        scores = slope.abs().mean(0) * box.width.flatten(1) * self._uncut(box)
         corner = torch.where(slope[row, torch.arange(len(row))] > 0, box.lower.flatten(1), box.upper.flatten(1))
         points = torch.cat([corner, box.middle.flatten(1)]).reshape(-1, *box.lower.shape[2:])
         kept = {step: analysis.boxes[step] for step in analysis.narrowed}
@@ -47,6 +47,15 @@ class Boxes(Way):
             for number, (domain, bound, cut) in enumerate(parts)
         ]
         return Looked(tuple(found_domains), points)
+
+    def _uncut(self, box: Interval) -> torch.Tensor:
+        """Return how little each number was cut, beside the one that was cut least: (boxes, numbers) of 0 to 1.
+
+        A plane below the network may be level in a number whose width makes the planes as far apart as they are.
+        """
+        whole = self.problem.region.box.width.flatten(1)
+        share = torch.where(whole > 0, box.width.flatten(1) / whole, torch.zeros_like(whole))
+        return (share / share.amax(1, keepdim=True).clamp(min=1e-300)).sqrt()
 
     def _cuts(self, box: Interval, scores: torch.Tensor) -> list[tuple[Split, ...]]:
         lower, middle, upper = box.lower.flatten(1), box.middle.flatten(1), box.upper.flatten(1)
