@@ -10,7 +10,6 @@ from xai.reports.policy.fields import Policy
 from xai.robustness.norms import Norm
 
 SEVERITIES = (1, 3, 5)
-OWN = "own"  # a plan's name in front of which nothing is looked up
 Sizes = dict[tuple[str, str], tuple[str, ...]]
 
 
