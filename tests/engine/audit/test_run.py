@@ -132,8 +132,18 @@ def test_outputs_that_are_not_numbers_count_as_wrong_everywhere(tmp_path: Path) 
         explanations={"right": 1, "wrong": 1, "least_sure": 1, "methods": ["occlusion"]},
     )
     assert verdicts(run)[:2] == ["violated", "violated"]
-    assert verdicts(run)[2] != "holds"
+    assert verdicts(run)[2] == "violated", "no more than the right answers can be certified"
     assert run.record.model_validate_json(run.record.model_dump_json()) == run.record
+
+
+def test_the_record_says_of_each_image_why_it_is_looked_at(tmp_path: Path) -> None:
+    asked = {"right": 1, "wrong": 1, "least_sure": 1, "most_attacked": 0, "methods": ["occlusion"]}
+    run = audited(tmp_path, "accuracy >= 60 %", explanations=asked)
+    told = {one.id: one.chosen for one in run.record.inputs if one.chosen}
+    assert sorted(why for reasons in told.values() for why in reasons) == ["least sure", "right", "wrong"]
+    rows = {row["id"]: row for row in run["performance"].rows}
+    assert all(rows[name]["right"] == ("right" in why) for name, why in told.items() if why != ("least sure",))
+    assert not [note for note in run.record.notes if "looked at" in note]
 
 
 def test_too_few_images_for_detectors_leave_the_rest_standing(tmp_path: Path) -> None:

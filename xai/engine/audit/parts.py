@@ -179,7 +179,7 @@ def foreign(house: House, held: DataSet, test: DataSet, outliers: Mapping[str, D
     fitted: list[Run] = []
 
     def fitting() -> Run:
-        fitted.append(fit(held, plan_fit(house.model), **house.shared("ood-fit")))
+        fitted.append(fit(held, plan_fit(house.model, gallery=0), **house.shared("ood-fit")))
         return fitted[0]
 
     def judging() -> Run:

@@ -209,9 +209,9 @@ class _Work:
         self.notes += lost
         if not samples:
             return
-        told = [f"{name} ({', '.join(why)})" for name, why in names.items()]
-        self.notes.append(f"images looked at closely, and why: {'; '.join(told)}")
         self.join([Part("explanations", partial(explained, self.house, samples, plan))], "explanation", "Explanations")
+        for name in names.keys() & self.inputs.keys():
+            self.inputs[name] = self.inputs[name].model_copy(update={"chosen": tuple(names[name])})
 
     def _attacked(self) -> list[dict[str, Any]]:
         whole = next((one for one in self.findings if one.family == "robustness" and one.status == "ok"), None)
