@@ -280,7 +280,10 @@ def _value(of: str, name: str, about: str, findings: Sequence[Finding]) -> Resol
     measure, colon, inner = name.partition(": ")
     if colon and not any(name in finding.values for finding in candidates):
         return _of_measure(candidates, measure, inner)
-    return _one(candidates, lambda value: value == name, f"{name!r} of {of}")
+    if not candidates:
+        near = difflib.get_close_matches(of, [key for one in findings for key in (one.id, one.method)], n=1)
+        return Resolved(reason=f"there is no finding {of!r}{f'; did you mean {near[0]!r}?' if near else ''}")
+    return _one(candidates, lambda value: value == name, f"{name!r} of {of}", asked=name)
 
 
 def _of_measure(candidates: Sequence[Finding], measure: str, name: str) -> Resolved:
@@ -316,7 +319,7 @@ def _of_family(family: str, name: str, arguments: tuple[str, ...], findings: Seq
     shown = f"{Metric(name, arguments)} of the family {family}"
     pairs = [(finding, value) for finding in candidates for value in finding.values if says(finding, value)]
     sources = tuple(Source(finding, value, finding.values[value]) for finding, value in pairs if finding.status == "ok")
-    return _single(sources, told, shown)
+    return _single(sources, told, shown, asked=name)
 
 
 def _share_for(measure: str, findings: Sequence[Finding]) -> Resolved:
@@ -358,7 +361,14 @@ def _own_labels(finding: Finding) -> str:
     return "" if labels == GIVEN else f"the right answers are not known: labels are {labels}"
 
 
-def _one(candidates: Sequence[Finding], says: Callable[[str], bool], wanted: str, *, several: bool = False) -> Resolved:
+def _one(
+    candidates: Sequence[Finding],
+    says: Callable[[str], bool],
+    wanted: str,
+    *,
+    several: bool = False,
+    asked: str = "",
+) -> Resolved:
     sources = tuple(
         Source(finding, name, value)
         for finding in candidates
@@ -368,11 +378,16 @@ def _one(candidates: Sequence[Finding], says: Callable[[str], bool], wanted: str
     )
     if several and len(candidates) == 1 and sources:
         return Resolved(sources)
-    return _single(sources, candidates, wanted)
+    return _single(sources, candidates, wanted, asked=asked)
 
 
 def _single(
-    sources: tuple[Source, ...], candidates: Sequence[Finding], wanted: str, reasons: Sequence[str] = ()
+    sources: tuple[Source, ...],
+    candidates: Sequence[Finding],
+    wanted: str,
+    reasons: Sequence[str] = (),
+    *,
+    asked: str = "",
 ) -> Resolved:
     """Return the one source; where there is none, or more than one, the reason."""
     lost = [f"{finding.title} {_WAS[finding.status]}: {finding.reason}" for finding in candidates if finding.reason]
@@ -382,7 +397,14 @@ def _single(
         named = ", ".join(dict.fromkeys(source.finding.id for source in sources))
         return Resolved(reason=f"{len(sources)} values are {wanted}: name one with value(FINDING, 'NAME'); of {named}")
     told = [*reasons, *lost]
-    return Resolved(reason="; ".join(told[:3]) if told else f"no finding gives {wanted}")
+    return Resolved(reason="; ".join(told[:3]) if told else f"no finding gives {wanted}{_meant(asked, candidates)}")
+
+
+def _meant(asked: str, candidates: Sequence[Finding]) -> str:
+    """Return the names of values and measures that a name may have been meant for, as the end of a reason."""
+    known = [name for one in candidates for name in (*one.values, *(trust.measure for trust in one.trust))]
+    near = difflib.get_close_matches(_plain(asked), dict.fromkeys(map(_plain, known)), n=2, cutoff=0.7)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 _WAS = {"skipped": "was skipped", "failed": "failed", "ok": "is told"}

@@ -146,6 +146,33 @@ def test_the_record_says_of_each_image_why_it_is_looked_at(tmp_path: Path) -> No
     assert not [note for note in run.record.notes if "looked at" in note]
 
 
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        (
+            {"wrong": "robust_accuracy(pgdd, 0.1) >= 0.5"},
+            "line 8, column 3: R2: there is no attack 'pgdd'; did you mean",
+        ),
+        ({"wrong": "corruption(jpg, 3) >= 0.5"}, "line 8, column 3: R2: there is no corruption 'jpg'"),
+        ({"wrong": "certified_accuracy(8) >= 0.5"}, "line 8, column 3: R2: epsilon 8 "),
+        ({"threat": {"epsilons": ["8"]}}, "line 9, column 1: threat: epsilon 8 "),
+        ({"explanations": {"methods": ["gradcamm"]}}, "line 9, column 1: explanations: there is no"),
+    ],
+)
+def test_what_does_not_exist_is_told_with_its_place(tmp_path: Path, parts: dict[str, Any], words: str) -> None:
+    second = parts.pop("wrong", "accuracy >= 60 %")
+    with pytest.raises(RefusedFileError) as caught:
+        audited(tmp_path, "accuracy >= 50 %", second, **parts)
+    assert words in str(caught.value), (tmp_path / "audit.yaml").read_text()
+
+
+def test_a_measure_that_is_required_judges_the_maps(tmp_path: Path) -> None:
+    asked = {"right": 2, "wrong": 0, "least_sure": 0, "most_attacked": 0, "methods": ["occlusion"]}
+    run = audited(tmp_path, "explanation.infidelity >= 0 as measured", explanations=asked)
+    assert "infidelity" in {one.measure for finding in run.findings for one in finding.trust}
+    assert run.requirements[0].n == 2
+
+
 def test_too_few_images_for_detectors_leave_the_rest_standing(tmp_path: Path) -> None:
     model, (x, y) = model_of(), inputs(24)
     held = data_of(model, x[:8], y[:8])

@@ -313,6 +313,24 @@ def test_any_value_of_any_finding_can_be_required() -> None:
     assert verdict("value(map, 'control: tau') <= 0.3 as measured", seen) == "not decided"
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("ood.aurok(noise) >= 0.9", "did you mean 'auroc'?"),
+        ("explanation.randomization >= 0.5", "did you mean 'randomisation'?"),
+        ("value(performanc, accuracy) >= 0.5", "there is no finding 'performanc'; did you mean 'performance'?"),
+        ("value(performance, acuracy) >= 0.5", "did you mean 'accuracy'?"),
+    ],
+)
+def test_a_name_that_nothing_has_is_told_with_the_nearest(text: str, reason: str) -> None:
+    found = [
+        accuracy(5, 9),
+        finding("ood-set", {"AUROC": Value(value=0.9, interval=(0.8, 0.95))}, name="set/noise"),
+        finding("explanation", name="map", about="star", trust=(judged("randomisation", "for"),)),
+    ]
+    assert reason in decide(read_demand(text), found).reason
+
+
 def test_two_findings_of_one_name_are_not_chosen_between() -> None:
     first = finding("ood", {"auroc": Value(value=0.9, interval=(0.8, 0.95))}, name="one")
     second = finding("ood", {"auroc": Value(value=0.2, interval=(0.1, 0.3))}, name="two")

@@ -29,6 +29,7 @@ from xai.errors import UsageError
 from xai.models.model import Model
 from xai.reports.artefacts import MemoryStore, Store, get_rows
 from xai.reports.audit import begin, settle
+from xai.reports.policy.fields import Policy
 from xai.reports.policy.reading import ReadPolicy
 from xai.reports.policy.standards import profiles_of
 from xai.reports.records import AuditRecord, Finding, InputRecord, RunRecord
@@ -82,8 +83,8 @@ def audit(
         notes: what a reader must know of the whole run.
 
     Raises:
-        UsageError: the policy names what does not exist or does not fit the model, or what is done is another audit's.
-        RefusedFileError: no test image could be read.
+        UsageError: what is done is another audit's, or the model is no classifier.
+        RefusedFileError: the policy names what does not exist or fit the model, or no test image could be read.
     """
     audited = _begun(read, folder)
     begun, created = time.perf_counter(), datetime.now(UTC)
@@ -91,7 +92,7 @@ def audit(
         raise UsageError("an audit is of a classifier: this model's outputs are values; see xai bounds")
     runtime = runtime or Runtime(device=model.device)
     store = store if store is not None else MemoryStore()
-    plans = Plans.made(model, wanted(read.policy), len(roles.test), read.policy.explanations)
+    plans = planned(model, read, len(roles.test))
     work = _Work(House(model, runtime, store, folder, jobs), read, roles)
     work.measure()
     work.join(attacked(work.house, roles.test, plans), "robustness", "Under attack")
@@ -115,6 +116,35 @@ def audit(
         ),
         store,
     )
+
+
+def planned(model: Model, read: ReadPolicy, images: int) -> Plans:
+    """Return what other verbs are asked; raise RefusedFileError with the place of what does not exist or fit.
+
+    Args:
+        model: what is audited.
+        read: the policy.
+        images: how many there are to test.
+    """
+    policy = read.policy
+    try:
+        return Plans.made(model, wanted(policy), images, policy.explanations)
+    except UsageError as error:
+        told = str(error)
+    alone = policy.model_copy(update={"threat": policy.threat.model_copy(update={"epsilons": ()})})
+    for number, one in enumerate(policy.requirements):
+        if _unfit(model, alone.model_copy(update={"requirements": (one,)}), images):
+            raise read.refused(("requirements", number), f"{one.id}: {told}")
+    unfit = _unfit(model, policy, images)
+    raise read.refused(("threat",) if unfit else ("explanations",), f"{'threat' if unfit else 'explanations'}: {told}")
+
+
+def _unfit(model: Model, policy: Policy, images: int) -> bool:
+    try:
+        Plans.made(model, wanted(policy), images, None)
+    except UsageError:
+        return True
+    return False
 
 
 def _begun(read: ReadPolicy, folder: Path | None) -> AuditRecord:
