@@ -70,6 +70,7 @@ class _Known:
         n: how many things it was measured on.
         share: whether it counts some of them.
         above: what was measured of the most that it can be, where the estimate is but a bound from below.
+        each: what is known of each of several, where the least of them is meant.
     """
 
     estimate: float
@@ -78,6 +79,7 @@ class _Known:
     n: int | None = None
     share: bool = False
     above: float | None = None
+    each: tuple[_Known, ...] = ()
 
 
 class _UnknownError(Exception):
@@ -133,8 +135,8 @@ def _known(demand: Demand, found: Resolved) -> _Known:
     several = [_one(demand, source.value, sure) for source in found.sources]
     apart = 1 - (1 - sure) / len(several)
     highs = [_one(demand, source.value, apart).high for source in found.sources]
-    least = min(several, key=lambda one: one.low)
-    return replace(least, estimate=min(one.estimate for one in several), high=min(highs))
+    least = min(several, key=lambda one: (one.estimate, one.n or 0))
+    return replace(least, low=min(one.low for one in several), high=min(highs), each=tuple(several))
 
 
 def _topped(demand: Demand, found: Resolved, known: _Known, sure: float) -> _Known:
@@ -236,11 +238,24 @@ def _compared(demand: Demand, found: Resolved, known: _Known) -> Decision:
 def _needed(demand: Demand, known: _Known) -> int | None:
     """Return about how many would decide; None where the truth may lie on either side however many there are."""
     assert isinstance(demand.threshold, Fraction)
+    if known.each:
+        return _needed_of_each(demand, known.each)
     at = float(demand.threshold)
     ends = (known.estimate, known.estimate if known.above is None else known.above)
     if not known.share or len({demand.met_by(end) for end in ends}) > 1:
         return None
     return trials_to_decide(min(ends, key=lambda end: abs(end - at)), at, float(demand.confidence or DEFAULT))
+
+
+def _needed_of_each(demand: Demand, each: Sequence[_Known]) -> int | None:
+    """Return about how many of each would decide: the first that fails, or all, if none does."""
+    failing = [one for one in each if not demand.met_by(one.estimate)]
+    unsure = [one for one in each if not (demand.met_by(one.low) and demand.met_by(one.high))]
+    needed = [_needed(demand, one) for one in failing or unsure]
+    known = [one for one in needed if one is not None]
+    if not known or len(known) < len(needed):
+        return None
+    return min(known) if failing else max(known)
 
 
 def _between(demand: Demand, known: _Known) -> bool:
@@ -256,7 +271,7 @@ def _why(demand: Demand, found: Resolved, known: _Known, needed: int | None) -> 
         lost = f"{len(found.lost)} of {len(found.lost) + len(found.sources)} have no say: {first.title}"
         lost = f"{lost} was {first.status}: {first.reason}. " if first.status != "ok" else f"{lost} is one of them. "
     if needed:
-        return f"{lost}About {amount(needed)} like these would decide it."
+        return f"{lost}About {amount(needed)} {'of each ' if known.each else ''}like these would decide it."
     if known.above is not None and demand.met_by(known.estimate) != demand.met_by(known.above):
         return (
             f"{demand.written} lies between what was shown to hold and what was shown not to; between them nothing is "

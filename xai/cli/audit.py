@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xai.cli.options import Device, Overwrite, RecordInstead, Seed, TrustModel, rerun, tell_run
+from xai.cli.options import Arch, Device, Overwrite, RecordInstead, Seed, TrustModel, rerun, tell_run
 from xai.cli.place import check_resume, writing_run
 from xai.cli.terminal import say
 from xai.errors import UsageError
@@ -35,6 +35,7 @@ def audit(
         ),
     ] = "must",
     jobs: Annotated[int | None, typer.Option(min=1, help="Shards at once; default one a core.")] = None,
+    arch: Arch = None,
     trust_model: TrustModel = False,
     device: Device = "auto",
     seed: Seed = 0,
@@ -65,7 +66,7 @@ def audit(
     from xai.reports.audit import exit_code
     from xai.runtime import resolve_device
 
-    model = open_model(read, device=resolve_device(device), seed=seed, trusted=trust_model)
+    model = open_model(read, device=resolve_device(device), seed=seed, trusted=trust_model, arch=arch)
     roles = open_roles(read, model)
     with writing_run("audit", read.source.stem, output, overwrite=overwrite, resume=resume, checkpoint=FOLDER) as place:
         run = place.publish(
@@ -77,7 +78,7 @@ def audit(
                 store=place.store,
                 folder=place.done,
                 jobs=jobs,
-                command=rerun("audit", given, (), sources),
+                command=rerun("audit", given, ("arch",), sources),
             )
         )
     tell_run(run)

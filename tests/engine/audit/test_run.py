@@ -166,6 +166,15 @@ def test_what_does_not_exist_is_told_with_its_place(tmp_path: Path, parts: dict[
     assert words in str(caught.value), (tmp_path / "audit.yaml").read_text()
 
 
+def test_calibration_images_that_are_test_images_are_told(tmp_path: Path) -> None:
+    model, (x, y) = model_of(), inputs(60)
+    test, held = data_of(model, x[:40], y[:40]), data_of(model, x[30:], y[30:])
+    run = audited(tmp_path, "accuracy >= 50 %", model=model, roles=Roles(test, held))
+    assert "10 of the test images are calibration images, too" in " ".join(run.record.notes)
+    apart = audited(tmp_path, "accuracy >= 50 %", model=model, roles=Roles(test, data_of(model, x[40:], y[40:])))
+    assert "calibration images, too" not in " ".join(apart.record.notes)
+
+
 def test_a_measure_that_is_required_judges_the_maps(tmp_path: Path) -> None:
     asked = {"right": 2, "wrong": 0, "least_sure": 0, "most_attacked": 0, "methods": ["occlusion"]}
     run = audited(tmp_path, "explanation.infidelity >= 0 as measured", explanations=asked)

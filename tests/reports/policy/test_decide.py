@@ -257,6 +257,19 @@ def test_the_least_group_decides() -> None:
     assert verdict("group_accuracy(day) >= 0.9", groups(day=99, night=10)) == "holds"
 
 
+def test_of_the_least_group_the_figure_is_its_own_and_enough_images_are_enough_for_each() -> None:
+    counts = {"day": (11, 12), "dawn": (3, 3), "night": (40, 40)}
+    shares = {f"accuracy of group {name}": share(*pair) for name, pair in counts.items()}
+    made = decide(read_demand("worst_group_accuracy >= 0.6"), [finding("performance", shares)])
+    assert (made.verdict, made.estimate, made.n) == ("not decided", 11 / 12, 12), "3 of 3 are no 92 %"
+    assert made.interval is not None
+    assert made.interval[0] == pytest.approx(binomtest(3, 3, alternative="greater").proportion_ci(0.95).low)
+    assert made.needed is not None
+    assert "of each like these would decide it" in made.sentence
+    enough = {name: share(made.needed, made.needed) for name in shares}
+    assert verdict("worst_group_accuracy >= 0.6", finding("performance", enough)) == "holds"
+
+
 def test_the_least_of_several_is_called_violated_no_more_often_than_it_says() -> None:
     """Eight groups that all just meet the threshold: the worst looks bad by chance."""
     each = [

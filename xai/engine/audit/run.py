@@ -183,6 +183,7 @@ class _Work:
         self.notes += [*test.notes, *answers.notes(test)]
         held = None if self.roles.calibration is None else self._asked("held", self.roles.calibration)
         self.rows = list(answers.rows())
+        self.notes += _shared(self.rows, [] if held is None else held.rows())
         self.notes += _missing(self.policy.data.groups, self.rows)
         self.findings.append(performance(answers, house.model, house.store))
         self._try("calibration", lambda: calibration(answers, held, house.store, house.runtime))
@@ -259,6 +260,16 @@ class _Work:
             return
         runs = foreign(self.house, self.roles.calibration, self.roles.test, self.roles.outliers)
         self.join(runs, "ood-set", "Detectors of foreign images")
+
+
+def _shared(rows: Iterable[Mapping[str, Any]], held: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Say how many test images a temperature and detectors are fitted on, too."""
+    fitted = {row["digest"] for row in held}
+    both = sum(row["digest"] in fitted for row in rows)
+    return [
+        f"{both} of the test images are calibration images, too: what is said of the temperature and of detectors "
+        "flatters them; name other images"
+    ][: bool(both)]
 
 
 def _missing(groups: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[str]:
