@@ -161,7 +161,7 @@ def test_the_record_says_of_each_image_why_it_is_looked_at(tmp_path: Path) -> No
 )
 def test_what_does_not_exist_is_told_with_its_place(tmp_path: Path, parts: dict[str, Any], words: str) -> None:
     second = parts.pop("wrong", "accuracy >= 60 %")
-    with pytest.raises(RefusedFileError) as caught:
+    with pytest.raises(UsageError) as caught:
         audited(tmp_path, "accuracy >= 50 %", second, **parts)
     assert words in str(caught.value), (tmp_path / "audit.yaml").read_text()
 

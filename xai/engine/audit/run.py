@@ -83,8 +83,8 @@ def audit(
         notes: what a reader must know of the whole run.
 
     Raises:
-        UsageError: what is done is another audit's, or the model is no classifier.
-        RefusedFileError: the policy names what does not exist or fit the model, or no test image could be read.
+        UsageError: the policy names what does not exist or fit the model, or what is done is another audit's.
+        RefusedFileError: no test image could be read.
     """
     audited = _begun(read, folder)
     begun, created = time.perf_counter(), datetime.now(UTC)
@@ -119,7 +119,7 @@ def audit(
 
 
 def planned(model: Model, read: ReadPolicy, images: int) -> Plans:
-    """Return what other verbs are asked; raise RefusedFileError with the place of what does not exist or fit.
+    """Return what other verbs are asked; raise UsageError with the place of what does not exist or fit.
 
     Args:
         model: what is audited.
@@ -134,9 +134,9 @@ def planned(model: Model, read: ReadPolicy, images: int) -> Plans:
     alone = policy.model_copy(update={"threat": policy.threat.model_copy(update={"epsilons": ()})})
     for number, one in enumerate(policy.requirements):
         if _unfit(model, alone.model_copy(update={"requirements": (one,)}), images):
-            raise read.refused(("requirements", number), f"{one.id}: {told}")
-    unfit = _unfit(model, policy, images)
-    raise read.refused(("threat",) if unfit else ("explanations",), f"{'threat' if unfit else 'explanations'}: {told}")
+            raise UsageError(str(read.refused(("requirements", number), f"{one.id}: {told}")))
+    where = "threat" if _unfit(model, policy, images) else "explanations"
+    raise UsageError(str(read.refused((where,), f"{where}: {told}")))
 
 
 def _unfit(model: Model, policy: Policy, images: int) -> bool:
