@@ -8,16 +8,14 @@ how often the objective rose, and how often the model then calls the picture wha
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
+from benchmarks._published import CIFAR, subject
 from xai.api import load
 from xai.data.samples import Sample
 from xai.engine.explain import explain
@@ -41,7 +39,7 @@ class Subject:
 
 
 def measure(device: str) -> dict[str, Any]:
-    return {name: _table(subject, device) for name, subject in _subjects(device)}
+    return {name: _table(one, device) for name, one in _subjects(device)}
 
 
 def _subjects(device: str) -> Iterator[tuple[str, Subject]]:
@@ -49,27 +47,9 @@ def _subjects(device: str) -> Iterator[tuple[str, Subject]]:
     yield "shapes", Subject(load("sample:shapes", device=device), drawn.images, drawn.masks)
     test = digits.split()[1]
     yield "digits", Subject(load("sample:digits", device=device), test.images[: PICTURES["digits"]])
-    data = os.environ.get("XAI_DATA")
-    if data:
-        yield "CIFAR ResNet-20", _cifar(Path(data) / "vision", device)
-
-
-def _cifar(folder: Path, device: str) -> Subject:
-    from tests.test_real_networks import NET
-
-    with tempfile.TemporaryDirectory() as place:
-        code = Path(place) / "net.py"
-        code.write_text(NET)
-        model = load(
-            folder / "weights" / "akamaster_resnet20-12fca82f.th",
-            arch=f"{code}:ResNet(blocks=3)",
-            shape=(3, 32, 32),
-            mean=(0.485, 0.456, 0.406),
-            std=(0.229, 0.224, 0.225),
-            device=device,
-        )
-    pictures = np.load(folder / "cifar10" / "abcrown_sdp_X.npy")[: PICTURES["CIFAR ResNet-20"]]
-    return Subject(model, torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous())
+    if "XAI_DATA" in os.environ:
+        published = subject(CIFAR, device)
+        yield "CIFAR ResNet-20", Subject(published.model, published.x[: PICTURES["CIFAR ResNet-20"]])
 
 
 def _table(subject: Subject, device: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ Status = Literal["ok", "skipped", "failed"]
 Verdict = Literal["holds", "violated", "not decided"]
 Speaks = Literal["for", "against", "neither"]
 Severity = Literal["must", "should", "may"]
+Bound = Literal["", "least"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Scalar = bool | int | Finite | str | None
 
@@ -30,12 +31,16 @@ class Value(Record):
         unit: its unit, in words.
         n: how many things it was measured on.
         interval: its two-sided 95 % confidence interval, if it is an estimate.
+        bound: "least" if the truth is at least that, and may be anything above: what is proved, not what is so.
+        reason: why it could not be measured, "" if it was.
     """
 
     value: Scalar
     unit: str = ""
     n: int | None = None
     interval: tuple[Finite, Finite] | None = None
+    bound: Bound = ""
+    reason: str = ""
 
 
 class Artefact(Record):
@@ -88,6 +93,7 @@ class InputRecord(Record):
         range: lowest and highest value that the model takes.
         prepared: the tensor the model got, (channels, height, width) float32 in input units.
         predictions: the highest outputs first.
+        chosen: why it is looked at closely, where an audit chose it: right, wrong, least sure, most easily attacked.
     """
 
     id: str
@@ -97,6 +103,7 @@ class InputRecord(Record):
     range: tuple[Finite, Finite]
     prepared: Artefact
     predictions: tuple[Prediction, ...] = Field(min_length=1)
+    chosen: tuple[str, ...] = ()
 
 
 class LayerRecord(Record):

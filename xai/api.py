@@ -353,6 +353,7 @@ def bounds(
 def audit(
     config: str | Path | Mapping[str, Any],
     *,
+    arch: str | None = None,
     device: str = "auto",
     seed: int = 0,
     trust_model: bool = False,
@@ -364,6 +365,7 @@ def audit(
     Args:
         config: the policy: a file's path, whose relative paths are taken from where it lies, or its fields as a dict,
             whose relative paths are taken from the current folder; `xai config schema` prints all fields.
+        arch: for a file of weights, instead of the policy's; only here may it be "path/to/net.py:function".
         device: "auto", "cpu" or "cuda".
         seed: of everything random.
         trust_model: whether code in the model file (a whole pickle) may run; only for files that you trust.
@@ -381,10 +383,10 @@ def audit(
     check_least(1, jobs=jobs)
     check_least(0, seed=seed)
     read = policy_of(dict(config)) if isinstance(config, Mapping) else read_policy(Path(config))
-    model = open_model(read, device=resolve_device(device), seed=seed, trusted=trust_model)
+    model = open_model(read, device=resolve_device(device), seed=seed, trusted=trust_model, arch=arch)
     runtime = Runtime(device=model.device, seed=seed, progress=progress or silent)
     shown = dict(config) if isinstance(config, Mapping) else config
-    options = options_of({"seed": seed or None, "trust_model": trust_model or None})
+    options = options_of({"arch": arch, "seed": seed or None, "trust_model": trust_model or None})
     call = f"xai.audit({written(shown)}{options})"
     return run_audit(model, read, open_roles(read, model), runtime=runtime, jobs=jobs, command=call)
 

@@ -9,13 +9,17 @@ That all of several demands hold is wrong with at most that probability too, sin
 intersection-union test): no correction is needed. Where the least of several groups decides, "holds" needs none
 either, and the end that "violated" rests on is corrected for their number (Bonferroni).
 
+A value that is a bound from below, such as a share that is proved, is never "violated" by itself: what is not proved
+may still be so. Its upper end is that of values which the truth is at most: what attacks left, or the right answers
+without any change.
+
 Beyond that "holds" needs a value that itself meets the demand, and no measure that speaks against its finding.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -57,13 +61,25 @@ class Decision:
 
 @dataclass(frozen=True)
 class _Known:
-    """What is known of a number: the estimate, the ends that decide, on how many, and which share it is."""
+    """What is known of a number.
+
+    Args:
+        estimate: what was measured.
+        low: the end below that decides.
+        high: the end above; infinite where nothing is known.
+        n: how many things it was measured on.
+        share: whether it counts some of them.
+        above: what was measured of the most that it can be, where the estimate is but a bound from below.
+        each: what is known of each of several, where the least of them is meant.
+    """
 
     estimate: float
     low: float
     high: float
     n: int | None = None
     share: bool = False
+    above: float | None = None
+    each: tuple[_Known, ...] = ()
 
 
 class _UnknownError(Exception):
@@ -97,7 +113,7 @@ def _exactly(demand: Demand, found: Resolved) -> Decision:
     """Decide about a truth value or a word, which is as it is."""
     value = found.sources[0].value
     if value.value is None:
-        raise _UnknownError("it could not be measured")
+        raise _UnknownError(_unmeasured(value))
     assert isinstance(value.value, bool | str)
     if isinstance(demand.threshold, Fraction):
         raise _UnknownError(f"it is {value.value!r}, which is no number")
@@ -115,19 +131,39 @@ def _known(demand: Demand, found: Resolved) -> _Known:
     if found.how == "share for":
         return _spoken_for(demand, found, sure)
     if found.how == "one":
-        return _one(demand, found.sources[0].value, sure)
+        return _topped(demand, found, _one(demand, found.sources[0].value, sure), sure)
     several = [_one(demand, source.value, sure) for source in found.sources]
     apart = 1 - (1 - sure) / len(several)
     highs = [_one(demand, source.value, apart).high for source in found.sources]
-    least = min(several, key=lambda one: one.low)
-    return replace(least, estimate=min(one.estimate for one in several), high=min(highs))
+    least = min(several, key=lambda one: (one.estimate, one.n or 0))
+    return replace(least, low=min(one.low for one in several), high=min(highs), each=tuple(several))
+
+
+def _topped(demand: Demand, found: Resolved, known: _Known, sure: float) -> _Known:
+    """Return what is known of a bound from below, with the least of the values that the truth is at most."""
+    if known.above is None or not found.above:
+        return known
+    apart = 1 - (1 - sure) / len(found.above)
+    tops = [_one(demand, source.value, apart) for source in found.above]
+    return replace(known, high=min(top.high for top in tops), above=min(top.estimate for top in tops))
 
 
 def _one(demand: Demand, value: Value, sure: float) -> _Known:
-    """Return what is known of one value at a confidence."""
+    """Return what is known of one value at a confidence; of a bound from below nothing above it."""
+    known = _estimated(demand, value, sure)
+    if value.bound != "least":
+        return known
+    most = math.inf if counted(value) is None else 1.0
+    return replace(known, high=most, above=most)
+
+
+def _estimated(demand: Demand, value: Value, sure: float) -> _Known:
+    """Return what is known of one value, as if it were an estimate of the truth."""
     number = value.value
-    if number is None or isinstance(number, bool | str):
-        raise _UnknownError("it could not be measured" if number is None else f"it is {number!r}, which is no number")
+    if number is None:
+        raise _UnknownError(_unmeasured(value))
+    if isinstance(number, bool | str):
+        raise _UnknownError(f"it is {number!r}, which is no number")
     if demand.as_measured:
         return _Known(float(number), float(number), float(number), value.n)
     if (count := counted(value)) is not None and value.n:
@@ -144,6 +180,10 @@ def _one(demand: Demand, value: Value, sure: float) -> _Known:
         raise _UnknownError(f"its interval is known at 95 % only, which tells nothing with {percent(_exact(sure))}")
     low, high = sorted(value.interval)
     return _Known(float(number), min(low, float(number)), max(high, float(number)), value.n)
+
+
+def _unmeasured(value: Value) -> str:
+    return f"it could not be measured{f': {value.reason}' if value.reason else ''}"
 
 
 def counted(value: Value) -> int | None:
@@ -180,20 +220,42 @@ def _compared(demand: Demand, found: Resolved, known: _Known) -> Decision:
         verdict = "holds"
     elif not any(inside) and not demand.met_by(known.estimate) and not _between(demand, known):
         verdict = "violated"
-    needed = None
-    if verdict == "not decided" and known.share:
-        needed = trials_to_decide(known.estimate, float(demand.threshold), float(demand.confidence or DEFAULT))
-    reason = "" if verdict != "not decided" else _why(demand, found, needed)
+    needed = _needed(demand, known) if verdict == "not decided" else None
+    reason = "" if verdict != "not decided" else _why(demand, found, known, needed)
+    proved = verdict == "holds" and demand.upward  # what lies above it has no part in that
     return Decision(
         verdict,
         f"{_measured(demand, known)}{f' {reason}' if reason else ''}",
         reason=reason,
         estimate=known.estimate,
-        interval=(known.low, known.high),
+        interval=(known.low, known.high) if math.isfinite(known.high) else None,
         n=known.n,
         needed=needed,
-        sources=found.sources,
+        sources=found.sources if proved else found.sources + found.above,
     )
+
+
+def _needed(demand: Demand, known: _Known) -> int | None:
+    """Return about how many would decide; None where the truth may lie on either side however many there are."""
+    assert isinstance(demand.threshold, Fraction)
+    if known.each:
+        return _needed_of_each(demand, known.each)
+    at = float(demand.threshold)
+    ends = (known.estimate, known.estimate if known.above is None else known.above)
+    if not known.share or len({demand.met_by(end) for end in ends}) > 1:
+        return None
+    return trials_to_decide(min(ends, key=lambda end: abs(end - at)), at, float(demand.confidence or DEFAULT))
+
+
+def _needed_of_each(demand: Demand, each: Sequence[_Known]) -> int | None:
+    """Return about how many of each would decide: the first that fails, or all, if none does."""
+    failing = [one for one in each if not demand.met_by(one.estimate)]
+    unsure = [one for one in each if not (demand.met_by(one.low) and demand.met_by(one.high))]
+    needed = [_needed(demand, one) for one in failing or unsure]
+    known = [one for one in needed if one is not None]
+    if not known or len(known) < len(needed):
+        return None
+    return min(known) if failing else max(known)
 
 
 def _between(demand: Demand, known: _Known) -> bool:
@@ -202,14 +264,19 @@ def _between(demand: Demand, known: _Known) -> bool:
     return demand.comparison == "==" and known.low <= float(demand.threshold) <= known.high
 
 
-def _why(demand: Demand, found: Resolved, needed: int | None) -> str:
+def _why(demand: Demand, found: Resolved, known: _Known, needed: int | None) -> str:
     lost = ""
     if found.lost:
         first = found.lost[0]
         lost = f"{len(found.lost)} of {len(found.lost) + len(found.sources)} have no say: {first.title}"
         lost = f"{lost} was {first.status}: {first.reason}. " if first.status != "ok" else f"{lost} is one of them. "
     if needed:
-        return f"{lost}About {amount(needed)} like these would decide it."
+        return f"{lost}About {amount(needed)} {'of each ' if known.each else ''}like these would decide it."
+    if known.above is not None and demand.met_by(known.estimate) != demand.met_by(known.above):
+        return (
+            f"{demand.written} lies between what was shown to hold and what was shown not to; between them nothing is "
+            "known. More images do not decide it: a tighter method may, or a stronger attack."
+        )
     return f"{lost}The interval does not lie on one side of {demand.written}."
 
 
@@ -235,13 +302,20 @@ def _measured(demand: Demand, known: _Known) -> str:
     """Say what was measured, and between which ends it is known to be."""
     on = f" on {amount(known.n)}" if known.n is not None else ""
     write = _share if "%" in demand.written or known.share else _plain
+    shown = write(known.estimate) if known.above is None else _both(known, write)
     if demand.as_measured or known.low == known.high:
-        return f"{demand.metric} is {write(known.estimate)}{on}{', as measured' if demand.as_measured else ''}."
+        return f"{demand.metric} is {shown}{on}{', as measured' if demand.as_measured else ''}."
     sure = percent(demand.confidence or DEFAULT)
-    return (
-        f"{demand.metric} is {write(known.estimate)}{on}; at least {write(known.low)}, and at most "
-        f"{write(known.high)}, each with {sure} confidence."
-    )
+    most = f", and at most {write(known.high)}, each" if math.isfinite(known.high) else ""
+    return f"{demand.metric} is {shown}{on}; at least {write(known.low)}{most} with {sure} confidence."
+
+
+def _both(known: _Known, write: Callable[[float], str]) -> str:
+    """Write a bound from below, and what lies above it where anything is known."""
+    assert known.above is not None
+    least = f"at least {write(known.estimate)}"
+    trivial = known.above == math.inf or (known.above == 1.0 and known.high == 1.0)
+    return least if trivial else f"{least} and at most {write(known.above)}"
 
 
 def _share(value: float) -> str:

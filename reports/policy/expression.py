@@ -163,9 +163,10 @@ class _Reader:
         found, text = self.peek()
         if found != kind or (only and text != only):
             rest = self._text[self._at :][:40]
+            ended = "the end; YAML ends a text at a comma within [ ] or { }: put it in quotes there"
             raise ExpressionError(
                 f"expected {expected}{f' after {self._text[: self._at].strip()!r}' if self._at else ''}, "
-                f"received {repr(rest) if rest else 'the end'}"
+                f"received {repr(rest) if rest else ended if kind == 'sign' else 'the end'}"
             )
         self._at += len(text)
         return text

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -50,6 +51,15 @@ def _size(value: Any) -> Any:
     return text
 
 
+def _architecture(value: str) -> str:
+    if not value.startswith(("torchvision:", "timm:")):
+        raise ValueError(
+            f"expected torchvision:NAME or timm:NAME, received {value[:60]!r}; code is never run because a policy asks "
+            "for it: name it yourself with --arch"
+        )
+    return value
+
+
 def _confidence(value: Any) -> Any:
     text = _text(value)
     return percent(read_confidence(text)) if isinstance(text, str) else text
@@ -71,6 +81,7 @@ Text = Annotated[str, BeforeValidator(_text), Field(min_length=1, max_length=20_
 Amount = Annotated[str, BeforeValidator(_text), Field(max_length=200), _WRITTEN]
 Size = Annotated[str, BeforeValidator(_size), _WRITTEN]
 Confidence = Annotated[str, BeforeValidator(_confidence), _WRITTEN]
+Architecture = Annotated[str, AfterValidator(_architecture), Field(max_length=2000)]
 Count = Annotated[int, Field(ge=0, le=1000)]
 
 
@@ -92,7 +103,7 @@ class Subject(Fields):
     """The model, and what it is for."""
 
     source: Text = Field(description="a file, a folder holding one, torchvision:NAME, timm:NAME or sample:NAME")
-    arch: Text | None = Field(default=None, description="for a file of weights: torchvision:NAME or timm:NAME")
+    arch: Architecture | None = Field(default=None, description="for a file of weights: torchvision:NAME or timm:NAME")
     card: Text | None = Field(default=None, description="the model's card; default <stem>.yaml or model.yaml beside it")
     intended_use: Text = Field(description="what it is to be used for, by whom")
     not_for: str = Field(default="", description="what it must not be used for")

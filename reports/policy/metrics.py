@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
+from xai.reports.intervals import clopper_pearson
 from xai.reports.policy.expression import ExpressionError, Metric, read_number
-from xai.reports.records import Finding, Trust, Value
+from xai.reports.records import Finding, Scalar, Trust, Value
 
 NORMS = ("linf", "l2", "l1")
 GIVEN = "given"  # what a finding's parameter "labels" says where no answer of the model's own was taken for right
 MEASURED_ON = ("performance", "robustness", "bounds")  # families that tell accuracy, the first that is there
+ATTACKED = {"robustness": "robust accuracy", "bounds": "accuracy under attack"}  # what attacks left, by family
 OWN_PLAN = "the user's own"  # what a finding's parameter "plan" says of attacks that were named one by one
 CALLED = {"ood": "ood-set"}  # families by the name that requirements use
 PREPOSITIONS = ("on", "at", "of", "for")
@@ -53,12 +55,14 @@ class Resolved:
         how: whether it is one value, the least of several, or the share of findings that a measure speaks for.
         reason: why there is no answer, "" if there is.
         lost: findings that should have had a say and could not, where a share is asked for.
+        above: values that the truth is at most, where the one found is at most the truth.
     """
 
     sources: tuple[Source, ...] = ()
     how: How = "one"
     reason: str = ""
     lost: tuple[Finding, ...] = ()
+    above: tuple[Source, ...] = ()
 
 
 Answer = Callable[[tuple[str, ...], Sequence[Finding]], Resolved]
@@ -180,6 +184,70 @@ def _sized(families: Sequence[str], word: str) -> Answer:
     return answer
 
 
+def _attacked(arguments: tuple[str, ...], findings: Sequence[Finding]) -> Resolved:
+    """Find what attacks leave at a size; of several sets of attacks that ran, each takes away, so the least decides."""
+    size, norm, plan = _threat(arguments)
+    found = _sized(("robustness",), "robust accuracy")
+    candidates = [one for one in _first(("robustness",), findings) if _fits(one, {"norm": norm, "plan": plan})]
+    norms = list(dict.fromkeys(str(one.parameters.get("norm")) for one in candidates if _has(one, size)))
+    if len(norms) > 1:
+        return Resolved(reason=f"that size was tried in the norms {' and '.join(norms)}: name one of them")
+    asked = [one for one in candidates if _has(one, size) or one.status != "ok"]
+    if plan or len(asked) < 2:
+        return found(arguments, findings)
+    each = [found(arguments, [one]) for one in asked]
+    lost = next((one.reason for one in each if one.reason), "")
+    return Resolved(reason=lost) if lost else Resolved(tuple(one.sources[0] for one in each), "least")
+
+
+def _certified(arguments: tuple[str, ...], findings: Sequence[Finding]) -> Resolved:
+    """Find what is proved at a size, and what attacks show to be the most that could be."""
+    found = _sized(("bounds",), "certified accuracy")(arguments, findings)
+    if found.reason:
+        return found
+    size, norm = _threat(arguments)[0], found.sources[0].finding.parameters.get("norm")
+    tried = [one for one in findings if one.family in ATTACKED and one.parameters.get("norm") == norm]
+    left = tuple(filter(None, (_left(one, size) for one in tried if not _own_labels(one))))
+    plain = _accuracy((), findings).sources
+    return replace(found, above=left or plain)
+
+
+def _smoothed(arguments: tuple[str, ...], findings: Sequence[Finding]) -> Resolved:
+    """Find what draws certify at a size, and which answers are not known to be wrong."""
+    found = _sized(("smoothing",), "certified accuracy")(arguments, findings)
+    return found if found.reason else replace(found, above=_named(found.sources[0].finding, "not known to be wrong"))
+
+
+def _left(finding: Finding, size: Fraction) -> Source | None:
+    """Return what attacks of one finding left at a size, or at the largest smaller one; None without any.
+
+    What an attack claims and is not confirmed took nothing away.
+    """
+    word = ATTACKED[finding.family]
+    sizes = {name: at for name in finding.values if (at := _size_of(name, word)) is not None and at <= size}
+    if finding.status != "ok" or not sizes:
+        return None
+    name = max(sizes, key=lambda one: sizes[one])
+    lost = finding.values.get("not confirmed")
+    return Source(finding, name, _with_more(finding.values[name], lost.value if lost else 0))
+
+
+def _with_more(value: Value, more: Scalar) -> Value:
+    """Return a share with more successes."""
+    if not isinstance(more, int) or not more or not value.n or not isinstance(value.value, float):
+        return value
+    count = min(value.n, round(value.value * value.n) + more)
+    return value.model_copy(update={"value": count / value.n, "interval": clopper_pearson(count, value.n)})
+
+
+def _named(finding: Finding, name: str) -> tuple[Source, ...]:
+    return (Source(finding, name, finding.values[name]),) if name in finding.values else ()
+
+
+def _has(finding: Finding, size: Fraction) -> bool:
+    return any(_is_at(name, ATTACKED["robustness"], size) for name in finding.values)
+
+
 def _corruption(arguments: tuple[str, ...], findings: Sequence[Finding]) -> Resolved:
     name, severity = arguments
     if reason := next(filter(None, map(_own_labels, _first(MEASURED_ON, findings))), ""):
@@ -212,7 +280,10 @@ def _value(of: str, name: str, about: str, findings: Sequence[Finding]) -> Resol
     measure, colon, inner = name.partition(": ")
     if colon and not any(name in finding.values for finding in candidates):
         return _of_measure(candidates, measure, inner)
-    return _one(candidates, lambda value: value == name, f"{name!r} of {of}")
+    if not candidates:
+        near = difflib.get_close_matches(of, [key for one in findings for key in (one.id, one.method)], n=1)
+        return Resolved(reason=f"there is no finding {of!r}{f'; did you mean {near[0]!r}?' if near else ''}")
+    return _one(candidates, lambda value: value == name, f"{name!r} of {of}", asked=name)
 
 
 def _of_measure(candidates: Sequence[Finding], measure: str, name: str) -> Resolved:
@@ -248,7 +319,7 @@ def _of_family(family: str, name: str, arguments: tuple[str, ...], findings: Seq
     shown = f"{Metric(name, arguments)} of the family {family}"
     pairs = [(finding, value) for finding in candidates for value in finding.values if says(finding, value)]
     sources = tuple(Source(finding, value, finding.values[value]) for finding, value in pairs if finding.status == "ok")
-    return _single(sources, told, shown)
+    return _single(sources, told, shown, asked=name)
 
 
 def _share_for(measure: str, findings: Sequence[Finding]) -> Resolved:
@@ -290,7 +361,14 @@ def _own_labels(finding: Finding) -> str:
     return "" if labels == GIVEN else f"the right answers are not known: labels are {labels}"
 
 
-def _one(candidates: Sequence[Finding], says: Callable[[str], bool], wanted: str, *, several: bool = False) -> Resolved:
+def _one(
+    candidates: Sequence[Finding],
+    says: Callable[[str], bool],
+    wanted: str,
+    *,
+    several: bool = False,
+    asked: str = "",
+) -> Resolved:
     sources = tuple(
         Source(finding, name, value)
         for finding in candidates
@@ -300,11 +378,16 @@ def _one(candidates: Sequence[Finding], says: Callable[[str], bool], wanted: str
     )
     if several and len(candidates) == 1 and sources:
         return Resolved(sources)
-    return _single(sources, candidates, wanted)
+    return _single(sources, candidates, wanted, asked=asked)
 
 
 def _single(
-    sources: tuple[Source, ...], candidates: Sequence[Finding], wanted: str, reasons: Sequence[str] = ()
+    sources: tuple[Source, ...],
+    candidates: Sequence[Finding],
+    wanted: str,
+    reasons: Sequence[str] = (),
+    *,
+    asked: str = "",
 ) -> Resolved:
     """Return the one source; where there is none, or more than one, the reason."""
     lost = [f"{finding.title} {_WAS[finding.status]}: {finding.reason}" for finding in candidates if finding.reason]
@@ -314,7 +397,14 @@ def _single(
         named = ", ".join(dict.fromkeys(source.finding.id for source in sources))
         return Resolved(reason=f"{len(sources)} values are {wanted}: name one with value(FINDING, 'NAME'); of {named}")
     told = [*reasons, *lost]
-    return Resolved(reason="; ".join(told[:3]) if told else f"no finding gives {wanted}")
+    return Resolved(reason="; ".join(told[:3]) if told else f"no finding gives {wanted}{_meant(asked, candidates)}")
+
+
+def _meant(asked: str, candidates: Sequence[Finding]) -> str:
+    """Return the names of values and measures that a name may have been meant for, as the end of a reason."""
+    known = [name for one in candidates for name in (*one.values, *(trust.measure for trust in one.trust))]
+    near = difflib.get_close_matches(_plain(asked), dict.fromkeys(map(_plain, known)), n=2, cutoff=0.7)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 _WAS = {"skipped": "was skipped", "failed": "failed", "ok": "is told"}
@@ -330,11 +420,16 @@ def _fits(finding: Finding, wanted: dict[str, str]) -> bool:
 
 def _is_at(name: str, word: str, size: Fraction) -> bool:
     """Say whether a value is that at a size, however the size was written: 1/2 is 0.5."""
+    return _size_of(name, word) == size
+
+
+def _size_of(name: str, word: str) -> Fraction | None:
+    """Return the size that a value's name tells; None if it is not of that word."""
     start = f"{word} at "
     try:
-        return name.startswith(start) and read_number(name.removeprefix(start)) == size
+        return read_number(name.removeprefix(start)) if name.startswith(start) else None
     except ExpressionError:
-        return False
+        return None
 
 
 def _is_of(finding: Finding, argument: str) -> bool:
@@ -394,15 +489,9 @@ SHORT: dict[str, Short] = {
     "group_accuracy": Short("group_accuracy(GROUP)", "more", _single_name, _part("group")),
     "worst_class_accuracy": Short("worst_class_accuracy", "more", _any, _worst("class")),
     "worst_group_accuracy": Short("worst_group_accuracy(GROUP, ...)", "more", _any, _worst("group")),
-    "robust_accuracy": Short(
-        "robust_accuracy(PLAN, NORM, SIZE)", "more", _threat, _sized(("robustness",), "robust accuracy")
-    ),
-    "certified_accuracy": Short(
-        "certified_accuracy(NORM, SIZE)", "more", _no_plan, _sized(("bounds",), "certified accuracy")
-    ),
-    "smoothed_accuracy": Short(
-        "smoothed_accuracy(NORM, SIZE)", "more", _no_plan, _sized(("smoothing",), "certified accuracy")
-    ),
+    "robust_accuracy": Short("robust_accuracy(PLAN, NORM, SIZE)", "more", _threat, _attacked),
+    "certified_accuracy": Short("certified_accuracy(NORM, SIZE)", "more", _no_plan, _certified),
+    "smoothed_accuracy": Short("smoothed_accuracy(NORM, SIZE)", "more", _no_plan, _smoothed),
     "corruption": Short("corruption(NAME, SEVERITY)", "more", _name_and_severity, _corruption),
     "ece": Short("ece", "less", _none, _calibration),
 }

@@ -39,7 +39,9 @@ confidence: 95 %            # a verdict is wrong with a probability of at most 5
 # A requirement is METRIC COMPARISON NUMBER, alone or with id, text, severity and clauses. Metrics: accuracy,
 # class_accuracy(NAME), group_accuracy(NAME), worst_class_accuracy, worst_group_accuracy, ece,
 # robust_accuracy(PLAN, NORM, SIZE), certified_accuracy(NORM, SIZE), corruption(NAME, SEVERITY), ood.auroc(SET),
-# explanation.MEASURE; any other value of the report as value(FINDING, 'NAME').
+# explanation.MEASURE; any other value of the report as value(FINDING, 'NAME'). robust_accuracy without a plan is the
+# least that any plan leaves. What is certified is the least that withstands: too little of it is not decided, and
+# violated only where attacks leave less.
 # These numbers are examples: put in those that your use needs.
 requirements:
   - id: ACC

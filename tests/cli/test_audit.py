@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from jsonschema import Draft202012Validator
 
@@ -84,6 +85,28 @@ def test_a_policy_becomes_a_run_with_all_renderings(place: Path, capsys: Capture
     assert checked.complaints == ()
     assert found.record.audit is not None
     assert datetime.fromisoformat(found.record.audit.policy.read) <= datetime.fromisoformat(found.record.created)
+
+
+def test_a_policy_names_no_code_and_its_user_may(place: Path, capsys: Captured) -> None:
+    code = "import torch\nfrom pathlib import Path\nPath('ran').touch()\n"
+    Path("net.py").write_text(
+        f"{code}class Net(torch.nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n"
+        "        self.weight = torch.nn.Parameter(torch.zeros(20, 4))\n"
+        "    def forward(self, x):\n        return x.flatten(1) @ self.weight\n"
+    )
+    torch.save(test_attack.Net().state_dict(), "weights.pt")
+    Path("weights.yaml").write_text(test_attack.CARD)
+    named = {"source": "weights.pt", "intended_use": "a test"}
+    assert run(["audit", policy("code.yaml", model={**named, "arch": "net.py:Net"})]) == 4
+    refused = capsys.readouterr().err
+    assert "line 4, column 3: model.arch" in refused
+    assert "name it yourself with --arch" in refused
+    assert not Path("ran").exists()
+    own = policy("own.yaml", model=named, requirements=["accuracy >= 50 %"])
+    assert run(["audit", own, "--arch", "net.py:Net", "-o", "out"]) == 0
+    assert "--arch net.py:Net" in opened(place / "out").record.command
+    same(opened(place / "out"), audit("own.yaml", arch="net.py:Net"))
 
 
 @pytest.mark.parametrize(

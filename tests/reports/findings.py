@@ -128,7 +128,11 @@ def stored(rows: list[dict[str, Any]], sizes: tuple[str, ...], store: Store, **p
 
 
 def whole(
-    *findings: Finding, audit: AuditRecord | None = None, name: str = "net", store: MemoryStore | None = None
+    *findings: Finding,
+    audit: AuditRecord | None = None,
+    name: str = "net",
+    store: MemoryStore | None = None,
+    chosen: tuple[str, ...] = (),
 ) -> Run:
     """Return a run with these findings and one input."""
     store = store or MemoryStore()
@@ -141,6 +145,7 @@ def whole(
         range=(0.0, 1.0),
         prepared=prepared,
         predictions=(Prediction(index=0, name="circle", output=1.0, probability=0.7),),
+        chosen=chosen,
     )
     model = ModelRecord(
         name=name,

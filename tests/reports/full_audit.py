@@ -158,4 +158,4 @@ def full_audit(folder: Path, rows: list[dict[str, Any]] | None = None, name: str
         finding("drift", name="drift/star", about="star", status="skipped", reason="nothing changed its answer"),
         finding("explanation", name="gradcam/star", about="star", status="failed", reason="no layer has places"),
     )
-    return whole(*findings, audit=settle(audit, findings), store=store, name=name)
+    return whole(*findings, audit=settle(audit, findings), store=store, name=name, chosen=("wrong", "least sure"))

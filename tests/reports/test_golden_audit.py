@@ -55,6 +55,10 @@ def test_the_golden_verdicts_follow_from_the_record_alone(golden: Path) -> None:
     assert reevaluate(open_run(golden).record) == []
 
 
+def test_the_page_says_why_an_image_is_looked_at(golden: Path) -> None:
+    assert "Looked at closely as one of those: wrong, least sure." in render(open_run(golden)).html
+
+
 def test_a_page_of_ten_thousand_images_stays_within_its_budget(tmp_path: Path) -> None:
     names = (*CLASSES, *(f"class {i}" for i in range(997)))
     run = full_audit(tmp_path, answered(10_000, names))

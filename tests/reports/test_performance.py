@@ -17,6 +17,7 @@ from tests.reports.test_renderings import words
 from xai.reports.artefacts import MemoryStore
 from xai.reports.html.page import render
 from xai.reports.html.sections.performance import GRID, LISTED, SHOWN, WIDTH, shaded
+from xai.reports.records import Value
 
 
 def panel(rows: list[dict[str, Any]], classes: int | None = len(CLASSES)) -> str:
@@ -81,6 +82,28 @@ def test_the_worst_stand_first_and_the_rest_is_counted() -> None:
     assert "Confusion matrix" not in html
     most = table(html, "What is most often taken for what")
     assert most[1:] == [["class 11", "class 03", "20"], ["class 07", "class 03", "10"]]
+
+
+def test_no_class_is_the_worst_where_all_are_alike() -> None:
+    rows = [{**row, "predicted": row["label"], "right": True} for row in answered(180)]
+    html = words(panel(rows))
+    assert "Every class has 100.0 %." in html.replace("\xa0", " ")
+    assert "worst class," not in html
+    assert "The worst class, " in words(panel(answered(180)))
+
+
+def test_images_without_an_answer_are_told_and_are_no_confusion() -> None:
+    rows = answered(180)
+    for row in rows[:3]:
+        row |= {"finite": False, "right": False, "predicted": 2}
+    store = MemoryStore()
+    made = performance(rows, store, None)
+    made = made.model_copy(update={"values": {**made.values, "images without an answer": Value(value=3, n=180)}})
+    html = render(whole(made, store=store)).html
+    assert "For 3 of them the outputs are NaN or infinite: they count as wrong" in words(html)
+    most = table(html, "What is most often taken for what")[1:]
+    wrong = sum(row["predicted"] != row["label"] for row in rows[3:])
+    assert sum(int(row[2]) for row in most) == wrong
 
 
 def test_without_a_matrix_confusions_come_of_the_rows_and_are_bounded() -> None:

@@ -22,13 +22,14 @@ from xai.cli.options import (
     rerun,
     tell_run,
 )
-from xai.cli.terminal import progress, say
-from xai.errors import StoppedError, UsageError
+from xai.cli.place import check_resume, exit_code, named_by, writing_run
+from xai.cli.terminal import say
+from xai.errors import UsageError
 
 if TYPE_CHECKING:
     from xai.reports.run import Run
 
-FAILED, VIOLATED = 3, 1
+VIOLATED = 1
 WRITTEN = (
     "attacks",
     "plan",
@@ -121,22 +122,20 @@ def attack(
     from xai.data.dataset import open_data
     from xai.engine.attack import attack as run_attack
     from xai.engine.changes import EXAMPLES
-    from xai.engine.shards import FOLDER
     from xai.engine.threat import plan_attack
     from xai.models.loading import load
-    from xai.reports.artefacts import FolderStore
-    from xai.reports.folder import REPORT, free_folder, publish, writing
     from xai.robustness.corruptions.base import SEVERITIES
-    from xai.runtime import Runtime, resolve_device
+    from xai.runtime import resolve_device
 
-    if resume and output is None:
-        raise UsageError("--resume was given without -o; name the folder whose run was killed")
+    check_resume(output, resume=resume)
     settings = read_settings(parameters or [])
-    place = resolve_device(device)
-    loaded = load(model, arch=arch, card=card, labels=classes, device=place, seed=seed, trusted=trust_model)
+    computer = resolve_device(device)
+    loaded = load(model, arch=arch, card=card, labels=classes, device=computer, seed=seed, trusted=trust_model)
     other = None
     if surrogate is not None:
-        other = load(surrogate, arch=surrogate_arch, card=surrogate_card, device=place, seed=seed, trusted=trust_model)
+        other = load(
+            surrogate, arch=surrogate_arch, card=surrogate_card, device=computer, seed=seed, trusted=trust_model
+        )
     elif surrogate_arch or surrogate_card:
         raise UsageError("--surrogate-arch or --surrogate-card was given without --surrogate; name the other model")
     if severities is not None and corruptions is None:
@@ -157,29 +156,22 @@ def attack(
     if fail_under is not None and not planned.epsilons:
         raise UsageError("--fail-under was given, and there is no attack within a size; name one with --eps")
     images = open_data(data, loaded, labels=labels).limited(limit)
-    folder = output or free_folder("attack", Path(model.rpartition(":")[2]).stem)
-    if resume and not folder.with_name(f"{folder.name}.partial").is_dir():
-        say(f"note: {folder} has no killed run to go on with: this one begins")
-    try:
-        with writing(folder, overwrite=overwrite, resume=resume, checkpoint=FOLDER) as partial, progress() as tell:
-            run = run_attack(
+    with writing_run("attack", named_by(model), output, overwrite=overwrite, resume=resume) as place:
+        run = place.publish(
+            lambda: run_attack(
                 loaded,
                 images,
                 planned,
-                runtime=Runtime(device=loaded.device, seed=seed, progress=tell),
-                store=FolderStore(partial),
-                folder=partial / FOLDER,
+                runtime=place.runtime(loaded.device, seed),
+                store=place.store,
+                folder=place.done,
                 jobs=jobs,
                 examples=EXAMPLES if examples is None else examples,
                 command=rerun("attack", given, WRITTEN, [given["model"], given["data"]], {"attacks": "attack"}),
             )
-            publish(run, partial)
-    except KeyboardInterrupt:
-        if not folder.with_name(f"{folder.name}.partial").exists():
-            raise
-        raise StoppedError(f"interrupted: what is done is kept; go on with --resume -o {folder}") from None
+        )
     tell_run(run)
-    typer.echo(run.record.model_dump_json(indent=1) if as_json else str(folder / REPORT))
+    place.show(run, as_json=as_json)
     return _code(run, fail_under, list(planned.epsilons)[-1:])
 
 
@@ -196,4 +188,4 @@ def _code(run: Run, fail_under: float | None, largest: list[str]) -> int:
     if fail_under is not None and isinstance(left, float) and left < fail_under:
         say(f"violated: accuracy under attack is {left:.4f}, and at least {fail_under:g} was required")
         return VIOLATED
-    return FAILED if any(finding.status == "failed" for finding in run.findings) else 0
+    return exit_code(run)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xai.cli.options import Device, Overwrite, RecordInstead, Seed, TrustModel, rerun, tell_run
-from xai.cli.terminal import progress, say
-from xai.errors import StoppedError, UsageError
+from xai.cli.options import Arch, Device, Overwrite, RecordInstead, Seed, TrustModel, rerun, tell_run
+from xai.cli.place import check_resume, writing_run
+from xai.cli.terminal import say
+from xai.errors import UsageError
 
 if TYPE_CHECKING:
     from xai.reports.audit import FailOn
@@ -34,6 +35,7 @@ def audit(
         ),
     ] = "must",
     jobs: Annotated[int | None, typer.Option(min=1, help="Shards at once; default one a core.")] = None,
+    arch: Arch = None,
     trust_model: TrustModel = False,
     device: Device = "auto",
     seed: Seed = 0,
@@ -56,40 +58,32 @@ def audit(
     from xai.reports.policy.reading import read_policy
 
     gate = _gate(fail_on)
-    if resume and output is None:
-        raise UsageError("--resume was given without -o; name the folder whose run was killed")
+    check_resume(output, resume=resume)
     read = read_policy(Path(sources[0]))  # a fault in it is told before torch is imported
     from xai.engine.audit.opening import open_model, open_roles
     from xai.engine.audit.run import FOLDER
     from xai.engine.audit.run import audit as run_audit
-    from xai.reports.artefacts import FolderStore
     from xai.reports.audit import exit_code
-    from xai.reports.folder import REPORT, free_folder, publish, writing
-    from xai.runtime import Runtime, resolve_device
+    from xai.runtime import resolve_device
 
-    model = open_model(read, device=resolve_device(device), seed=seed, trusted=trust_model)
+    model = open_model(read, device=resolve_device(device), seed=seed, trusted=trust_model, arch=arch)
     roles = open_roles(read, model)
-    folder = output or free_folder("audit", read.source.stem)
-    try:
-        with writing(folder, overwrite=overwrite, resume=resume, checkpoint=FOLDER) as partial, progress() as tell:
-            run = run_audit(
+    with writing_run("audit", read.source.stem, output, overwrite=overwrite, resume=resume, checkpoint=FOLDER) as place:
+        run = place.publish(
+            lambda: run_audit(
                 model,
                 read,
                 roles,
-                runtime=Runtime(device=model.device, seed=seed, progress=tell),
-                store=FolderStore(partial),
-                folder=partial / FOLDER,
+                runtime=place.runtime(model.device, seed),
+                store=place.store,
+                folder=place.done,
                 jobs=jobs,
-                command=rerun("audit", given, (), sources),
+                command=rerun("audit", given, ("arch",), sources),
             )
-            publish(run, partial)
-    except KeyboardInterrupt:
-        if not folder.with_name(f"{folder.name}.partial").exists():
-            raise
-        raise StoppedError(f"interrupted: what is done is kept; go on with --resume -o {folder}") from None
+        )
     tell_run(run)
     _tell_verdicts(run)
-    typer.echo(run.record.model_dump_json(indent=1) if as_json else str(folder / REPORT))
+    place.show(run, as_json=as_json)
     assert run.record.audit is not None
     return exit_code(run.record.audit, gate)
 

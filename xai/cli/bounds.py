@@ -22,13 +22,14 @@ from xai.cli.options import (
     rerun,
     tell_run,
 )
-from xai.cli.terminal import progress, say
-from xai.errors import StoppedError, UsageError
+from xai.cli.place import check_resume, exit_code, named_by, writing_run
+from xai.cli.terminal import say
+from xai.errors import UsageError
 
 if TYPE_CHECKING:
     from xai.reports.run import Run
 
-FAILED, VIOLATED, NOT_DECIDED = 3, 1, 5
+VIOLATED, NOT_DECIDED = 1, 5
 VERDICT = "verdict at "
 WRITTEN = (
     "method",
@@ -134,17 +135,13 @@ def bounds(
     from xai.data.dataset import open_data
     from xai.engine.asked import certify, plan_certifying
     from xai.engine.examined import EXAMPLES
-    from xai.engine.shards import FOLDER
     from xai.models.loading import load
-    from xai.reports.artefacts import FolderStore
-    from xai.reports.folder import REPORT, free_folder, publish, writing
-    from xai.runtime import Runtime, resolve_device
+    from xai.runtime import resolve_device
 
-    if resume and output is None:
-        raise UsageError("--resume was given without -o; name the folder whose run was killed")
+    check_resume(output, resume=resume)
     settings = read_settings(parameters or [])
-    place = resolve_device(device)
-    loaded = load(model, arch=arch, card=card, labels=classes, device=place, seed=seed, trusted=trust_model)
+    computer = resolve_device(device)
+    loaded = load(model, arch=arch, card=card, labels=classes, device=computer, seed=seed, trusted=trust_model)
     planned = plan_certifying(
         loaded,
         listed(eps),
@@ -165,29 +162,22 @@ def bounds(
             "--fail-under was given, and only a model's scores of classes can be right or wrong; leave it out"
         )
     images = open_data(data[0] if len(data) == 1 else data, loaded, labels=labels).limited(limit)
-    folder = output or free_folder("bounds", Path(model.rpartition(":")[2]).stem)
-    if resume and not folder.with_name(f"{folder.name}.partial").is_dir():
-        say(f"note: {folder} has no killed run to go on with: this one begins")
-    try:
-        with writing(folder, overwrite=overwrite, resume=resume, checkpoint=FOLDER) as partial, progress() as tell:
-            run = certify(
+    with writing_run("bounds", named_by(model), output, overwrite=overwrite, resume=resume) as place:
+        run = place.publish(
+            lambda: certify(
                 images,
                 planned,
-                runtime=Runtime(device=loaded.device, seed=seed, progress=tell),
-                store=FolderStore(partial),
-                folder=partial / FOLDER,
+                runtime=place.runtime(loaded.device, seed),
+                store=place.store,
+                folder=place.done,
                 jobs=jobs,
                 examples=EXAMPLES if examples is None else examples,
                 command=rerun("bounds", given, WRITTEN, [given["model"], *given["data"]], flags=("largest",)),
             )
-            publish(run, partial)
-    except KeyboardInterrupt:
-        if not folder.with_name(f"{folder.name}.partial").exists():
-            raise
-        raise StoppedError(f"interrupted: what is done is kept; go on with --resume -o {folder}") from None
+        )
     tell_run(run)
     _tell_images(run)
-    typer.echo(run.record.model_dump_json(indent=1) if as_json else str(folder / REPORT))
+    place.show(run, as_json=as_json)
     return _code(run, fail_under)
 
 
@@ -212,10 +202,8 @@ def _tell_images(run: Run) -> None:
 def _code(run: Run, fail_under: float | None) -> int:
     """Return the exit code: what is required holds if it is certified, and is violated if attacks left less."""
     whole = run.record.findings[0]
-    if any(finding.status == "failed" for finding in run.record.findings):
-        return FAILED
-    if fail_under is None:
-        return 0
+    if exit_code(run) or fail_under is None:
+        return exit_code(run)
     if whole.status != "ok":
         say(f"not decided: nothing could be certified: {whole.reason}")
         return NOT_DECIDED

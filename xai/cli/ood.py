@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,15 +24,14 @@ from xai.cli.options import (
     tell_run,
     tell_verdicts,
 )
-from xai.cli.terminal import progress, say
-from xai.errors import StoppedError, UsageError
+from xai.cli.place import Place, check_resume, exit_code, named_by, writing_run
+from xai.cli.terminal import say
+from xai.errors import UsageError
 
 if TYPE_CHECKING:
-    from xai.reports.artefacts import Store
     from xai.reports.run import Run
-    from xai.runtime import Progress
 
-FAILED, VIOLATED = 3, 1
+VIOLATED = 1
 COMMON = ("labels", "classes", "limit", "arch", "card")
 TOLD = 8  # images whose verdict is told on stderr
 
@@ -117,6 +114,7 @@ def fit(
     from xai.engine.ood.fit import fit as run_fit
     from xai.engine.ood.plan import plan_fit
 
+    check_resume(output, resume=resume)
     settings, named = read_settings(parameters or []), _named(ood, "--ood")
     loaded = _loaded(given)
     plan = plan_fit(
@@ -136,7 +134,7 @@ def fit(
     foreign = {name: open_data(one, loaded, foreign=True).limited(limit) for name, one in named.items()}
     names = ("holdout", "keep", "methods", "layers", "fpr", "gallery", *COMMON)
     command = rerun("ood fit", given, names, [model, data], flags=("best_split", "choose"), repeated={"ood": ood})
-    with _folder("ood-fit", model, output, overwrite=overwrite, resume=resume) as place:
+    with writing_run("ood-fit", named_by(model), output, overwrite=overwrite, resume=resume) as place:
         run = place.publish(
             lambda: run_fit(
                 images,
@@ -144,7 +142,7 @@ def fit(
                 outliers=foreign,
                 runtime=place.runtime(loaded.device, seed),
                 store=place.store,
-                folder=place.shards,
+                folder=place.done,
                 jobs=jobs,
                 command=command,
             )
@@ -193,11 +191,12 @@ def score(
     from xai.engine.ood.score import EXAMPLES
     from xai.engine.ood.score import score as run_score
 
+    check_resume(output, resume=resume)
     loaded = _loaded(given)
     opened = open_detector(detector, loaded)
     images = open_data(data[0] if len(data) == 1 else data, loaded, labels=labels).limited(limit)
     command = rerun("ood score", given, ("examples", "fail_over", *COMMON), [model, str(detector), *data])
-    with _folder("ood-score", model, output, overwrite=overwrite, resume=resume) as place:
+    with writing_run("ood-score", named_by(model), output, overwrite=overwrite, resume=resume) as place:
         run = place.publish(
             lambda: run_score(
                 loaded,
@@ -205,7 +204,7 @@ def score(
                 images,
                 runtime=place.runtime(loaded.device, seed),
                 store=place.store,
-                folder=place.shards,
+                folder=place.done,
                 jobs=jobs,
                 examples=EXAMPLES if examples is None else examples,
                 command=command,
@@ -266,6 +265,7 @@ def evaluate(
     from xai.engine.ood.evaluate import ROUNDS, Nearness, gathered, probes_named
     from xai.engine.ood.evaluate import evaluate as run_evaluate
 
+    check_resume(output, resume=resume)
     named = {Nearness.NEAR: _named(near, "--near"), Nearness.FAR: _named(ood, "--ood")}
     made = probes_named(listed(probes))
     loaded = _loaded(given)
@@ -275,7 +275,7 @@ def evaluate(
     names = ("probes", "rounds", "fail_under", *COMMON)
     several = {"id": [inside], "near": near, "ood": ood}
     command = rerun("ood evaluate", given, names, [model, str(detector)], repeated=several)
-    with _folder("ood-evaluate", model, output, overwrite=overwrite, resume=resume) as place:
+    with writing_run("ood-evaluate", named_by(model), output, overwrite=overwrite, resume=resume) as place:
         run = place.publish(
             lambda: run_evaluate(
                 loaded,
@@ -286,7 +286,7 @@ def evaluate(
                 rounds=ROUNDS if rounds is None else rounds,
                 runtime=place.runtime(loaded.device, seed),
                 store=place.store,
-                folder=place.shards,
+                folder=place.done,
                 jobs=jobs,
                 command=command,
             )
@@ -328,79 +328,13 @@ def _named(lines: Sequence[str] | None, option: str) -> dict[str, str]:
     return found
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where a run is written while it works.
-
-    Args:
-        folder: where it will stand.
-        partial: where it is written.
-        tell: is told of progress.
-    """
-
-    folder: Path
-    partial: Path
-    tell: Progress
-
-    @property
-    def shards(self) -> Path:
-        """The folder of what is done so far."""
-        from xai.engine.shards import FOLDER
-
-        return self.partial / FOLDER
-
-    @property
-    def store(self) -> Store:
-        """What keeps the arrays."""
-        from xai.reports.artefacts import FolderStore
-
-        return FolderStore(self.partial)
-
-    def runtime(self, device: Any, seed: int) -> Any:
-        """Return how the run computes."""
-        from xai.runtime import Runtime
-
-        return Runtime(device=device, seed=seed, progress=self.tell)
-
-    def publish(self, work: Callable[[], Run]) -> Run:
-        """Do the work, and write its record and renderings."""
-        from xai.reports.folder import publish
-
-        run = work()
-        publish(run, self.partial)
-        return run
-
-
-@contextmanager
-def _folder(verb: str, model: str, output: Path | None, *, overwrite: bool, resume: bool) -> Iterator[_Place]:
-    """Give the place of a run, which stands at the end or can be gone on with after an interruption."""
-    from xai.engine.shards import FOLDER
-    from xai.reports.folder import free_folder, writing
-
-    if resume and output is None:
-        raise UsageError("--resume was given without -o; name the folder whose run was killed")
-    folder = output or free_folder(verb, Path(model.rpartition(":")[2]).stem)
-    unfinished = folder.with_name(f"{folder.name}.partial")
-    if resume and not unfinished.is_dir():
-        say(f"note: {folder} has no killed run to go on with: this one begins")
-    try:
-        with writing(folder, overwrite=overwrite, resume=resume, checkpoint=FOLDER) as partial, progress() as tell:
-            yield _Place(folder, partial, tell)
-    except KeyboardInterrupt:
-        if not unfinished.exists():
-            raise
-        raise StoppedError(f"interrupted: what is done is kept; go on with --resume -o {folder}") from None
-
-
-def _told(run: Run, place: _Place, *, as_json: bool) -> int:
+def _told(run: Run, place: Place, *, as_json: bool) -> int:
     """Say what was found, and return the exit code."""
-    from xai.reports.folder import REPORT
-
     tell_run(run)
     tell_verdicts(run, TOLD)
     for name, value in run.findings[0].values.items():
         if name.startswith("AUROC, ") and value.interval and isinstance(value.value, float):
             low, high = value.interval
             say(f"{name}: {100 * value.value:.2f} ({100 * low:.1f} to {100 * high:.1f})")
-    typer.echo(run.record.model_dump_json(indent=1) if as_json else str(place.folder / REPORT))
-    return FAILED if any(finding.status == "failed" for finding in run.findings) else 0
+    place.show(run, as_json=as_json)
+    return exit_code(run)

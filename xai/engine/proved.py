@@ -103,7 +103,9 @@ class Proved:
             found["accuracy where labelled"] = labelled
         for name, epsilon in plan.attack.epsilons.items():
             certified = self.certified(name)
-            found[f"certified accuracy at {name}"] = standing.share(certified, ALL)
+            found[f"certified accuracy at {name}"] = standing.share(certified, ALL).model_copy(
+                update={"bound": "least"}
+            )
             if plan.attack.attacks:
                 stands = standing.stands(epsilon)
                 found[f"accuracy under attack at {name}"] = standing.share(stands, ALL)
@@ -117,10 +119,12 @@ class Proved:
     def _largest(self) -> dict[str, Value]:
         reach, right = np.where(self.standing.right, self.reach, 0.0), self.standing.right
         told = f"{self.plan.attack.norm}, over all images; 0 for those wrong at first"
-        found = {"largest certified change, median": Value(value=_median(reach), unit=told, n=len(reach))}
+        found = {
+            "largest certified change, median": Value(value=_median(reach), unit=told, n=len(reach), bound="least")
+        }
         own = f"{self.plan.attack.norm}, over images right at first"
         found["largest certified change, median of those right"] = Value(
-            value=_median(reach[right]), unit=own, n=int(right.sum())
+            value=_median(reach[right]), unit=own, n=int(right.sum()), bound="least"
         )
         return found
 

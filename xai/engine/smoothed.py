@@ -222,8 +222,13 @@ def _done(plan: SmoothingPlan, outcome: Gathered, store: Store) -> Finding:
         **{f"certified accuracy at {name}": (hits, STATEMENTS) for name, hits in certified.items()},
     }
     values = {name: _share(hits, unit) for name, (hits, unit) in shares.items()}
+    values |= {
+        name: value.model_copy(update={"bound": "least"})
+        for name, value in values.items()
+        if name.startswith("certified")
+    }
     told = "l2, over all images; 0 for abstentions and wrong answers"
-    values["certified radius, median"] = Value(value=float(np.median(radii)), unit=told, n=len(rows))
+    values["certified radius, median"] = Value(value=float(np.median(radii)), unit=told, n=len(rows), bound="least")
     nothing = int((said.nothing > 0).sum())
     values["images with draws that gave no numbers"] = Value(value=nothing, unit="images", n=len(rows))
     sizes = np.unique(np.concatenate([[0.0], radii]))

@@ -7,7 +7,7 @@ from xai.robustness.bounds.rounding import Arithmetic
 
 NUMBERS = {
     Arithmetic.REAL: "It is about real arithmetic, the network computed without rounding: the float32 network that "
-    "runs may differ by rounding, which --arithmetic float covers.",
+    "runs may differ by rounding, which bounds in float arithmetic cover.",
     Arithmetic.FLOAT: "It covers the float32 network as torch's oneDNN kernels run it on a CPU, in whatever order they "
     "sum; not other runtimes, nor convolutions by Winograd's or Fourier's ways.",
 }

@@ -25,7 +25,7 @@ class Calibration(Section):
     wide = True
     body = """
 <p class="reading">Over {{ ece.n | count }} images certainty and share of right answers lie <b>{{ ece.value | points }}</b> apart on average (ECE {{ ece.value | number }}{% if ece.interval %}, 95 % interval {{ ece.interval[0] | number }} to {{ ece.interval[1] | number }}{% endif %}){% if lean %}: {{ lean }}{% endif %}.
-{% if scaled %}{{ " " }}A temperature of <b>{{ temperature.value | number }}</b>, {{ temperature.unit }} (n = {{ temperature.n | count }}), {{ "leaves" if scaled.value < ece.value else "does not help: it leaves" }} {{ scaled.value | points }} (ECE {{ scaled.value | number }}{% if scaled.interval %}, {{ scaled.interval[0] | number }} to {{ scaled.interval[1] | number }}{% endif %}, over {{ scaled.n | count }} images){{ "; the two intervals overlap" if overlap }}.{% endif %}</p>
+{% if scaled and scaled.value is not none %}{{ " " }}A temperature of <b>{{ temperature.value | number }}</b>, {{ temperature.unit }} (n = {{ temperature.n | count }}), {{ "leaves" if scaled.value < ece.value else "does not help: it leaves" }} {{ scaled.value | points }} (ECE {{ scaled.value | number }}{% if scaled.interval %}, {{ scaled.interval[0] | number }} to {{ scaled.interval[1] | number }}{% endif %}, over {{ scaled.n | count }} images){{ "; the two intervals overlap" if overlap }}.{% elif temperature %}{{ " " }}A temperature that mends it is not determined: {{ temperature.reason or "it could not be measured" }}.{% endif %}</p>
 <div class="beside">
 {% for one in stages %}
 <figure><svg class="curve axes reliability" viewBox="0 0 {{ one.width }} {{ one.height }}" role="img" aria-label="Share of right answers by certainty, {{ one.title }}: {{ one.words }}">
@@ -60,7 +60,7 @@ class Calibration(Section):
             "ece": ece,
             "scaled": scaled,
             "temperature": values.get("temperature"),
-            "overlap": scaled is not None and _overlap(ece.interval, scaled.interval),
+            "overlap": scaled is not None and scaled.value is not None and _overlap(ece.interval, scaled.interval),
             "lean": _lean(*arrays[""]) if "" in arrays else "",
             "stages": [_diagram(title, *arrays[start]) for start, title in STAGES if start in arrays],
         }

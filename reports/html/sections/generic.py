@@ -16,7 +16,7 @@ class Generic(Section):
     body = """
 <table class="facts"><caption>Values</caption>
 {% for name, value in f["values"].items() %}
-<tr><th scope="row">{{ name }}</th><td>{{ value.value | number }}
+<tr><th scope="row">{{ name }}</th><td>{{ "at least " if value.bound and value.value is not none }}{{ value.value | number }}{% if value.reason %} ({{ value.reason }}){% endif %}
 {%- if value.interval %} [{{ value.interval[0] | number }}, {{ value.interval[1] | number }}]{% endif %}
 {%- if value.n is not none %} (n = {{ value.n }}){% endif %} <span class="unit">{{ value.unit }}</span></td></tr>
 {% endfor %}

@@ -13,6 +13,7 @@ from xai.reports.evidence import Evidence
 from xai.reports.html.sections.base import Pictures, Section, level
 from xai.reports.records import Finding, Value
 
+LOST = "images without an answer"
 OF_CLASS, OF_GROUP = "accuracy of class ", "accuracy of group "
 GIVEN = "given"  # labels that are not the model's own answers
 SHOWN = 12  # classes or groups at most, the worst
@@ -37,7 +38,8 @@ class Performance(Section):
     body = """
 {% if total is none %}<p class="reading">No image was answered.</p>{% else %}
 <p class="reading">Of {{ total.n | count }} images <b>{{ total.value | share }}</b> are right (95 % interval {{ total.interval[0] | share }} to {{ total.interval[1] | share }}){{ ", where the model’s own answers count as right for some" if own }}.
-{% for part in parts %}{{ " " }}The worst {{ part.noun }}, <b class="name">{{ part.shown[0].name }}</b>, has {{ part.shown[0].value.value | share }} of {{ part.shown[0].value.n | count }}.{% endfor %}</p>
+{% for part in parts %}{{ " " }}{% if part.even %}Every {{ part.noun }} has {{ part.shown[0].value.value | share }}.{% else %}The worst {{ part.noun }}, <b class="name">{{ part.shown[0].name }}</b>, has {{ part.shown[0].value.value | share }} of {{ part.shown[0].value.n | count }}.{% endif %}{% endfor %}
+{% if lost %}{{ " " }}For <b>{{ lost | count }}</b> of them the outputs are NaN or infinite: they count as wrong, and no answer of the {{ "matrix" if grid else "list" }} is theirs.{% endif %}</p>
 {% endif %}
 <div class="beside">
 {% for part in parts %}
@@ -78,6 +80,7 @@ class Performance(Section):
         return {
             "total": total,
             "own": finding.parameters.get("labels", GIVEN) != GIVEN,
+            "lost": values[LOST].value if LOST in values else 0,
             "all": 0 if total is None else _across(_number(total)),
             "width": WIDTH,
             "parts": [part for part in parts if part is not None],
@@ -120,6 +123,7 @@ def _part(noun: str, values: dict[str, Value], start: str) -> dict[str, Any] | N
     rest = found[SHOWN:]
     return {
         "noun": noun,
+        "even": _number(found[0][1]) == _number(found[-1][1]),
         "shown": [_bar(name, value) for name, value in found[:SHOWN]],
         "more": len(rest),
         "least": _number(rest[0][1]) if rest else None,
@@ -167,7 +171,7 @@ def _of_rows(finding: Finding, run: Evidence) -> Iterator[Confused]:
     classes = run.record.model.card.get("classes") or []
     found: Counter[tuple[str, int]] = Counter()
     for row in _rows(finding, run):
-        if row["predicted"] != row["label"]:
+        if row["predicted"] != row["label"] and row.get("finite", True):
             found[row["class"], row["predicted"]] += 1
     for (truth, answer), count in found.items():
         yield Confused(truth, str(classes[answer]) if answer < len(classes) else f"answer {answer}", count)

@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 
 from tests.engine.audit.small import CLASSES, Scores, answers_of, data_of, inputs, model_of
 from xai.engine.audit.answers import GIVEN
-from xai.engine.audit.performance import performance
+from xai.engine.audit.performance import LOST, performance
 from xai.reports.artefacts import MemoryStore, get, get_rows
 
 GROUPS = ["day", "night", None, "day"] * 10
@@ -27,7 +27,8 @@ def test_shares_by_class_and_group_are_those_of_a_plain_count(size: int) -> None
     for group in ("day", "night"):
         members = torch.tensor([one == group for one in GROUPS])
         wanted[f"accuracy of group {group}"] = (predicted == y)[members].tolist()
-    assert set(found.values) == set(wanted)
+    assert set(found.values) == {*wanted, LOST}
+    assert found.values[LOST].value == 0
     for name, right in wanted.items():
         value = found.values[name]
         assert value.n == len(right)
@@ -64,6 +65,9 @@ def test_an_output_that_is_not_a_number_is_wrong_and_has_no_probability() -> Non
     assert found.values["accuracy"].value == pytest.approx(39 / 40)
     row = list(get_rows(store, found.artefacts["rows"]))[5]
     assert (row["finite"], row["right"], row["probability"]) == (False, False, None)
+    matrix = get(store, found.artefacts["confusion"])
+    assert (matrix.sum(), np.trace(matrix)) == (39, 39), "it is taken for no class"
+    assert (found.values[LOST].value, found.values[LOST].n) == (1, 40)
 
 
 def test_without_labels_it_says_whose_answers_count_as_right() -> None:

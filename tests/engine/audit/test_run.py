@@ -132,8 +132,54 @@ def test_outputs_that_are_not_numbers_count_as_wrong_everywhere(tmp_path: Path) 
         explanations={"right": 1, "wrong": 1, "least_sure": 1, "methods": ["occlusion"]},
     )
     assert verdicts(run)[:2] == ["violated", "violated"]
-    assert verdicts(run)[2] != "holds"
+    assert verdicts(run)[2] == "violated", "no more than the right answers can be certified"
     assert run.record.model_validate_json(run.record.model_dump_json()) == run.record
+
+
+def test_the_record_says_of_each_image_why_it_is_looked_at(tmp_path: Path) -> None:
+    asked = {"right": 1, "wrong": 1, "least_sure": 1, "most_attacked": 0, "methods": ["occlusion"]}
+    run = audited(tmp_path, "accuracy >= 60 %", explanations=asked)
+    told = {one.id: one.chosen for one in run.record.inputs if one.chosen}
+    assert sorted(why for reasons in told.values() for why in reasons) == ["least sure", "right", "wrong"]
+    rows = {row["id"]: row for row in run["performance"].rows}
+    assert all(rows[name]["right"] == ("right" in why) for name, why in told.items() if why != ("least sure",))
+    assert not [note for note in run.record.notes if "looked at" in note]
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        (
+            {"wrong": "robust_accuracy(pgdd, 0.1) >= 0.5"},
+            "line 8, column 3: R2: there is no attack 'pgdd'; did you mean",
+        ),
+        ({"wrong": "corruption(jpg, 3) >= 0.5"}, "line 8, column 3: R2: there is no corruption 'jpg'"),
+        ({"wrong": "certified_accuracy(8) >= 0.5"}, "line 8, column 3: R2: epsilon 8 "),
+        ({"threat": {"epsilons": ["8"]}}, "line 9, column 1: threat: epsilon 8 "),
+        ({"explanations": {"methods": ["gradcamm"]}}, "line 9, column 1: explanations: there is no"),
+    ],
+)
+def test_what_does_not_exist_is_told_with_its_place(tmp_path: Path, parts: dict[str, Any], words: str) -> None:
+    second = parts.pop("wrong", "accuracy >= 60 %")
+    with pytest.raises(UsageError) as caught:
+        audited(tmp_path, "accuracy >= 50 %", second, **parts)
+    assert words in str(caught.value), (tmp_path / "audit.yaml").read_text()
+
+
+def test_calibration_images_that_are_test_images_are_told(tmp_path: Path) -> None:
+    model, (x, y) = model_of(), inputs(60)
+    test, held = data_of(model, x[:40], y[:40]), data_of(model, x[30:], y[30:])
+    run = audited(tmp_path, "accuracy >= 50 %", model=model, roles=Roles(test, held))
+    assert "10 of the test images are calibration images, too" in " ".join(run.record.notes)
+    apart = audited(tmp_path, "accuracy >= 50 %", model=model, roles=Roles(test, data_of(model, x[40:], y[40:])))
+    assert "calibration images, too" not in " ".join(apart.record.notes)
+
+
+def test_a_measure_that_is_required_judges_the_maps(tmp_path: Path) -> None:
+    asked = {"right": 2, "wrong": 0, "least_sure": 0, "most_attacked": 0, "methods": ["occlusion"]}
+    run = audited(tmp_path, "explanation.infidelity >= 0 as measured", explanations=asked)
+    assert "infidelity" in {one.measure for finding in run.findings for one in finding.trust}
+    assert run.requirements[0].n == 2
 
 
 def test_too_few_images_for_detectors_leave_the_rest_standing(tmp_path: Path) -> None:

@@ -166,6 +166,83 @@ def test_draws_of_a_smoothed_classifier_are_no_certificate() -> None:
     assert verdict("smoothed_accuracy(l2, 0.5) >= 0.5", smoothed) == "holds"
 
 
+def certified(count: int, total: int = 200, size: str = "1/255") -> Finding:
+    proved = share(count, total).model_copy(update={"bound": "least"})
+    return finding("bounds", {f"certified accuracy at {size}": proved}, kind="sound", parameters={"norm": "linf"})
+
+
+def test_what_is_not_proved_is_not_violated_unless_attacks_show_it() -> None:
+    text = "certified_accuracy(1/255) >= 0.5"
+    assert verdict(text, certified(140)) == "holds"
+    alone = decide(read_demand(text), [certified(20)])
+    assert (alone.verdict, alone.needed) == ("not decided", None)
+    assert alone.sentence.startswith("certified_accuracy(1/255) is at least 10.00")
+    assert "More images do not decide it" in alone.reason
+    standing = attacked({"1/255": 150})
+    assert verdict(text, certified(20), standing) == "not decided"
+    fallen = decide(read_demand(text), [certified(20), attacked({"1/255": 60})])
+    assert fallen.verdict == "violated"
+    assert [source.finding.family for source in fallen.sources] == ["bounds", "robustness"]
+    assert "at least 10.00\N{NO-BREAK SPACE}% and at most 30.00\N{NO-BREAK SPACE}% on 200" in fallen.sentence
+    assert fallen.interval == pytest.approx(
+        (
+            binomtest(20, 200, alternative="greater").proportion_ci(0.95).low,
+            binomtest(60, 200, alternative="less").proportion_ci(0.95).high,
+        ),
+        abs=1e-12,
+    )
+
+
+def test_attacks_tell_of_their_own_norm_and_of_larger_changes_only() -> None:
+    text = "certified_accuracy(linf, 1/255) >= 0.5"
+    assert verdict(text, certified(20), attacked({"1/255": 20}, norm="l2")) == "not decided"
+    assert verdict(text, certified(20), attacked({"2/255": 20})) == "not decided", "less may fall to a smaller change"
+    assert verdict(text, certified(20), attacked({"1/510": 20})) == "violated", "as much falls to a larger change"
+    few = attacked({"1/255": 60})
+    unsure = few.model_copy(update={"values": {**few.values, "not confirmed": Value(value=60, n=140)}})
+    assert verdict(text, certified(20), unsure) == "not decided", "what was claimed only may be right"
+    wrong = finding("performance", {"accuracy": share(40, 200)}, parameters={"labels": "given"})
+    assert verdict(text, certified(20), wrong) == "violated", "no change at all is the smallest one"
+
+
+def test_a_bound_from_below_is_no_violation_by_any_name() -> None:
+    bounds = certified(20)
+    assert verdict("value(bounds, 'certified accuracy at 1/255') >= 0.5", bounds) == "not decided"
+    assert verdict("value(bounds, 'certified accuracy at 1/255') >= 0.5 as measured", bounds) == "not decided"
+    assert verdict("certified_accuracy(1/255) >= 0.5 as measured", bounds, attacked({"1/255": 60})) == "violated"
+    assert verdict("certified_accuracy(1/255) <= 0.5", bounds) == "not decided", "more of it may be so"
+    reach = finding("bounds", {"largest, median": Value(value=0.01, bound="least")})
+    assert verdict("value(bounds, 'largest, median') >= 0.005 as measured", reach) == "holds"
+    made = decide(read_demand("value(bounds, 'largest, median') >= 0.02 as measured"), [reach])
+    assert (made.verdict, made.interval) == ("not decided", None)
+    draws = {"certified accuracy at 0.5": share(20, 200).model_copy(update={"bound": "least"})}
+    smoothed = finding("smoothing", {**draws, "not known to be wrong": share(60, 200)}, parameters={"norm": "l2"})
+    assert verdict("smoothed_accuracy(0.5) >= 0.5", smoothed) == "violated"
+    assert verdict("smoothed_accuracy(0.5) >= 0.2", smoothed) == "not decided"
+
+
+@pytest.mark.parametrize(("proved", "left", "needed"), [(110, 180, True), (60, 90, True), (60, 150, False)])
+def test_more_images_decide_only_what_lies_on_one_side(proved: int, left: int, needed: bool) -> None:
+    made = decide(read_demand("certified_accuracy(1/255) >= 0.5"), [certified(proved), attacked({"1/255": left})])
+    assert made.verdict == "not decided"
+    assert (made.needed is not None) == needed
+
+
+def test_of_several_sets_of_attacks_the_one_that_leaves_least_decides() -> None:
+    weak, strong = attacked({"1/255": 190}, plan="pgd"), attacked({"1/255": 120}, plan="standard")
+    runs = [weak, strong.model_copy(update={"id": "strong"})]
+    assert verdict("robust_accuracy(pgd, 1/255) >= 0.8", *runs) == "holds"
+    made = decide(read_demand("robust_accuracy(1/255) >= 0.8"), runs)
+    assert (made.verdict, made.estimate) == ("violated", 0.6)
+    assert [source.finding.id for source in made.sources] == ["robustness", "strong"]
+    lost = strong.model_copy(update={"id": "strong", "values": {}, "status": "failed", "reason": "no memory"})
+    made = decide(read_demand("robust_accuracy(1/255) >= 0.8"), [weak, lost])
+    assert made.verdict == "not decided"
+    assert "failed: no memory" in made.reason
+    l2 = attacked({"1/255": 10}, norm="l2")
+    assert "norms linf and l2: name one" in decide(read_demand("robust_accuracy(1/255) >= 0.8"), [weak, l2]).reason
+
+
 def test_the_least_group_decides() -> None:
     def groups(**counts: int) -> Finding:
         return finding("performance", {f"accuracy of group {name}": share(n, 100) for name, n in counts.items()})
@@ -178,6 +255,19 @@ def test_the_least_group_decides() -> None:
     absent = decide(read_demand("worst_group_accuracy(day, rain) >= 0.9"), [groups(day=100)])
     assert absent.reason == "the data hold no group rain"
     assert verdict("group_accuracy(day) >= 0.9", groups(day=99, night=10)) == "holds"
+
+
+def test_of_the_least_group_the_figure_is_its_own_and_enough_images_are_enough_for_each() -> None:
+    counts = {"day": (11, 12), "dawn": (3, 3), "night": (40, 40)}
+    shares = {f"accuracy of group {name}": share(*pair) for name, pair in counts.items()}
+    made = decide(read_demand("worst_group_accuracy >= 0.6"), [finding("performance", shares)])
+    assert (made.verdict, made.estimate, made.n) == ("not decided", 11 / 12, 12), "3 of 3 are no 92 %"
+    assert made.interval is not None
+    assert made.interval[0] == pytest.approx(binomtest(3, 3, alternative="greater").proportion_ci(0.95).low)
+    assert made.needed is not None
+    assert "of each like these would decide it" in made.sentence
+    enough = {name: share(made.needed, made.needed) for name in shares}
+    assert verdict("worst_group_accuracy >= 0.6", finding("performance", enough)) == "holds"
 
 
 def test_the_least_of_several_is_called_violated_no_more_often_than_it_says() -> None:
@@ -236,6 +326,24 @@ def test_any_value_of_any_finding_can_be_required() -> None:
     assert verdict("value(map, 'control: tau') <= 0.3 as measured", seen) == "not decided"
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("ood.aurok(noise) >= 0.9", "did you mean 'auroc'?"),
+        ("explanation.randomization >= 0.5", "did you mean 'randomisation'?"),
+        ("value(performanc, accuracy) >= 0.5", "there is no finding 'performanc'; did you mean 'performance'?"),
+        ("value(performance, acuracy) >= 0.5", "did you mean 'accuracy'?"),
+    ],
+)
+def test_a_name_that_nothing_has_is_told_with_the_nearest(text: str, reason: str) -> None:
+    found = [
+        accuracy(5, 9),
+        finding("ood-set", {"AUROC": Value(value=0.9, interval=(0.8, 0.95))}, name="set/noise"),
+        finding("explanation", name="map", about="star", trust=(judged("randomisation", "for"),)),
+    ]
+    assert reason in decide(read_demand(text), found).reason
+
+
 def test_two_findings_of_one_name_are_not_chosen_between() -> None:
     first = finding("ood", {"auroc": Value(value=0.9, interval=(0.8, 0.95))}, name="one")
     second = finding("ood", {"auroc": Value(value=0.2, interval=(0.1, 0.3))}, name="two")
@@ -256,6 +364,10 @@ def test_a_share_is_known_by_its_interval() -> None:
 def test_a_value_that_could_not_be_measured_decides_nothing() -> None:
     assert verdict("accuracy >= 0.1", finding("performance", {"accuracy": Value(value=None, n=0)})) == "not decided"
     assert verdict("accuracy >= 0.1", finding("performance", {"accuracy": share(0, 0)})) == "not decided"
+    lost = finding("calibration", {"temperature": Value(value=None, reason="every image is right")})
+    for text in ("calibration.temperature <= 2 as measured", "calibration.temperature == true"):
+        made = decide(read_demand(text), [lost])
+        assert made.reason == "it could not be measured: every image is right"
 
 
 def test_a_count_is_as_it_is() -> None:

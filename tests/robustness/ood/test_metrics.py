@@ -66,6 +66,40 @@ def test_intervals_are_seeded_and_hold_the_truth() -> None:
     assert evaluate(inside, outliers, 50, seed=1) != evaluate(inside, outliers, 50, seed=2)
 
 
+@pytest.mark.parametrize(("many", "others"), [(50, 40), (12, 300)])
+def test_a_perfect_figure_is_no_certainty(many: int, others: int) -> None:
+    inside, outliers = scores(many, 1), scores(others, 2, 50.0)
+    found = evaluate(inside, outliers)
+    pairs = min(many, others)
+    low = binomtest(pairs, pairs).proportion_ci(0.95).low
+    assert (found["AUROC"].low, found["AUROC"].high) == pytest.approx((low, 1.0), abs=1e-9)
+    reverse = evaluate(outliers, inside)["AUROC"]
+    assert (reverse.low, reverse.high) == pytest.approx((0.0, 1 - low), abs=1e-9)
+    assert found["FPR95"].low == 0.0
+    assert found["FPR95"].high > binomtest(0, others).proportion_ci(0.95).high, "the threshold is not certain either"
+    assert 0 < found["AUPR-out"].low < 0.95
+    assert all(one.low <= one.value <= one.high for one in found.values())
+    more = evaluate(scores(5000, 1), scores(5000, 2, 50.0), rounds=2)
+    assert min(more["AUROC"].low, more["AUPR-in"].low, 1 - more["FPR95"].high) > 0.9
+
+
+def test_an_interval_that_reaches_the_end_holds_the_truth_as_often_as_it_says() -> None:
+    """A tenth of all outliers look like what is known, and few draws show one of them."""
+    lost = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        outliers = torch.from_numpy(np.where(rng.random(12) < 0.1, -50.0, 50.0))
+        lost += not evaluate(scores(40, seed), outliers, rounds=40)["AUROC"].low <= 0.9
+    assert lost <= 10, "a bootstrap alone misses it in a quarter of them"
+
+
+def test_without_draws_the_ends_hold_for_any_distribution() -> None:
+    found = evaluate(scores(200, 1), scores(200, 2, 2.0), rounds=0)
+    drawn = evaluate(scores(200, 1), scores(200, 2, 2.0), rounds=200)
+    for name, one in found.items():
+        assert one.low < drawn[name].low < drawn[name].high < one.high, name
+
+
 def test_aupr_moves_with_the_share_of_outliers_and_auroc_does_not() -> None:
     inside, outliers = scores(400, 1), scores(400, 2, 1.0)
     all_, few = evaluate(inside, outliers, 0), evaluate(inside, outliers.sort().values[::8], 0)

@@ -12,12 +12,14 @@ from scipy.special import log_softmax
 
 from xai.engine.audit.answers import GIVEN, Answers
 from xai.reports.artefacts import Store, put
+from xai.reports.intervals import clopper_pearson
 from xai.reports.records import Finding, Value
 from xai.runtime import Runtime
 
 BINS = 15
 ROUNDS = 1000
 SPAN = (-4.0, 4.0)  # of the temperature's logarithm
+NEAR = 1e-3  # to an end of that span
 INTERVAL = (2.5, 97.5)
 
 
@@ -73,10 +75,14 @@ def calibration(test: Answers, held: Answers | None, store: Store, runtime: Runt
     sure, right = known.sure()
     arrays = diagram(sure, right)
     if len(fitted.labels) and len(judged.labels):
-        temperature = fit_temperature(fitted)
-        values["temperature"] = Value(value=temperature, unit=f"fitted on {where}", n=len(fitted.labels))
-        values["ece after scaling"] = _value(judged, runtime, "with the temperature, on the other images", temperature)
-        arrays |= {f"scaled {name}": array for name, array in diagram(*judged.sure(temperature)).items()}
+        temperature, reason = fit_temperature(fitted)
+        values["temperature"] = Value(value=temperature, unit=f"fitted on {where}", n=len(fitted.labels), reason=reason)
+        after = "with the temperature, on the other images"
+        if temperature is None:
+            values["ece after scaling"] = Value(value=None, unit=after, n=len(judged.labels), reason=reason)
+        else:
+            values["ece after scaling"] = _value(judged, runtime, after, temperature)
+            arrays |= {f"scaled {name}": array for name, array in diagram(*judged.sure(temperature)).items()}
     values["mean certainty"] = Value(
         value=float(sure.mean()), unit="mean probability of the given answers", n=len(sure)
     )
@@ -89,9 +95,22 @@ def calibration(test: Answers, held: Answers | None, store: Store, runtime: Runt
     )
 
 
-def fit_temperature(known: Scored) -> float:
-    """Return the temperature of least negative log-likelihood (Guo et al. 2017)."""
-    return float(np.exp(minimize_scalar(lambda log: known.loss(np.exp(log)), bounds=SPAN, method="bounded").x))
+def fit_temperature(known: Scored) -> tuple[float | None, str]:
+    """Return the temperature of least negative log-likelihood (Guo et al. 2017), or None and why there is none.
+
+    The loss is convex in the temperature's inverse. Where every answer is right, it falls as long as the temperature
+    does; where labels have no higher scores than other answers have, it falls as long as the temperature rises.
+    """
+    own = known.scores[np.arange(len(known.labels)), known.labels]
+    if (own >= known.scores.max(1)).all():
+        return None, f"all {len(own)} images that it is fitted on are right: the smaller, the better it fits them"
+    if own.mean() <= known.scores.mean():
+        return None, f"on the {len(own)} images that it is fitted on, scores tell nothing of what is right"
+    log = minimize_scalar(lambda log: known.loss(np.exp(log)), bounds=SPAN, method="bounded").x
+    if min(log - SPAN[0], SPAN[1] - log) < NEAR:
+        low, high = np.exp(SPAN)
+        return None, f"it is not between {low:.3g} and {high:.3g}, where it was looked for"
+    return float(np.exp(log)), ""
 
 
 def diagram(sure: np.ndarray, right: np.ndarray) -> dict[str, np.ndarray]:
@@ -115,13 +134,18 @@ def _places(sure: np.ndarray) -> np.ndarray:
 
 
 def _value(known: Scored, runtime: Runtime, unit: str, temperature: float = 1.0) -> Value:
-    """Return the error with a bootstrap interval over images."""
+    """Return the error with a bootstrap interval over images.
+
+    Where all answers are right, or all wrong, no draw shows another. The error is at most the gap of such answers and
+    the share of others together, and that share has the end of Clopper and Pearson.
+    """
     sure, right = known.sure(temperature)
     generator = np.random.default_rng(runtime.seed)
     picks = (generator.integers(len(sure), size=len(sure)) for _ in range(ROUNDS))
     spread = np.percentile([expected_calibration_error(sure[pick], right[pick]) for pick in picks], INTERVAL)
     found = expected_calibration_error(sure, right)
-    ends = min(float(spread[0]), found), max(float(spread[1]), found)
+    unseen = clopper_pearson(0, len(sure))[1] if right.all() or not right.any() else 0.0
+    ends = min(float(spread[0]), found), min(1.0, max(float(spread[1]), found) + unseen)
     return Value(value=found, unit=unit, n=len(sure), interval=ends)
 
 

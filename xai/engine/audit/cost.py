@@ -38,8 +38,8 @@ def cost(model: Model, samples: Sequence[Sample]) -> Finding:
         family="cost",
         method="cost",
         title="What an answer costs",
-        description="The time that one image alone takes (below, as this finding's seconds), and memory and "
-        "multiply-adds as the graph tells them.",
+        description="The time that one image takes when it is asked for alone (the median of some, without the first), "
+        "and memory and multiply-adds as the graph tells them.",
         limits="Time is this machine's, while it did what else it did. A runtime that frees activations early needs "
         "less memory.",
         source="",

@@ -17,7 +17,9 @@ from xai.reports.policy.reading import ReadPolicy
 _NAMED = re.compile(r"[a-z]+:(?![/\\])")  # sample:shapes, torchvision:resnet18; C:\ is a path
 
 
-def open_model(read: ReadPolicy, *, device: torch.device | None, seed: int = 0, trusted: bool = False) -> Model:
+def open_model(
+    read: ReadPolicy, *, device: torch.device | None, seed: int = 0, trusted: bool = False, arch: str | None = None
+) -> Model:
     """Return the model that a policy names; see `load` for what can go wrong.
 
     Args:
@@ -25,11 +27,18 @@ def open_model(read: ReadPolicy, *, device: torch.device | None, seed: int = 0, 
         device: where the model runs.
         seed: of weights that are drawn.
         trusted: whether code in the model file may run.
+        arch: the architecture that the user names, instead of the policy's; only that may be code.
     """
     asked = read.policy.model
     card = Path(beside(read, asked.card)) if asked.card else None
     return load(
-        beside(read, asked.source), arch=asked.arch, card=card, labels=None, device=device, seed=seed, trusted=trusted
+        beside(read, asked.source),
+        arch=arch or asked.arch,
+        card=card,
+        labels=None,
+        device=device,
+        seed=seed,
+        trusted=trusted,
     )
 
 

@@ -27,6 +27,7 @@ from xai.engine.plan import ExplainPlan, plan_explain
 from xai.engine.smoothed import SmoothingPlan, plan_smoothing, smooth
 from xai.engine.threat import AttackPlan, NoneFitsError, plan_attack, plans, read_sizes
 from xai.errors import NotApplicableError
+from xai.measures.base import measures
 from xai.models.model import Model
 from xai.reports.artefacts import Store
 from xai.reports.policy.fields import Explanations
@@ -104,14 +105,19 @@ class Plans:
 
     @classmethod
     def made(cls, model: Model, wanted: Wanted, images: int, asked: Explanations | None) -> Plans:
-        """Return the plans; raise UsageError for what does not exist or fit."""
+        """Return the plans; raise UsageError for what does not exist or fit.
+
+        Maps are judged by the measures that declare themselves default, and by those that a requirement names.
+        """
+        judging = [one.about.name for one in defaults(measures)]
+        judging += [name for name in wanted.judged if name in measures.all() and name not in judging]
         return cls(
             _attacks(model, wanted),
             {norm: _bounds(model, norm, sizes, images) for norm, sizes in wanted.certified.items()},
             plan_smoothing(model, wanted.smoothed, sigma=max(read_sizes(model, Norm.L2, wanted.smoothed).values()))
             if wanted.smoothed
             else None,
-            None if asked is None else plan_explain(model, asked.methods or None),
+            None if asked is None else plan_explain(model, asked.methods or None, measures_named=judging),
         )
 
 
@@ -179,7 +185,7 @@ def foreign(house: House, held: DataSet, test: DataSet, outliers: Mapping[str, D
     fitted: list[Run] = []
 
     def fitting() -> Run:
-        fitted.append(fit(held, plan_fit(house.model), **house.shared("ood-fit")))
+        fitted.append(fit(held, plan_fit(house.model, gallery=0), **house.shared("ood-fit")))
         return fitted[0]
 
     def judging() -> Run:

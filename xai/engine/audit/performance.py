@@ -12,20 +12,26 @@ from xai.reports.artefacts import Store, put, put_rows
 from xai.reports.intervals import clopper_pearson
 from xai.reports.records import Finding, Value
 
+LOST = "images without an answer"
 MATRIX = 1000  # classes: a matrix of more is not kept
 
 
 def performance(answers: Answers, model: Model, store: Store) -> Finding:
-    """Return accuracy with its interval, by class and group, and the confusion matrix."""
+    """Return accuracy with its interval, by class and group, and the confusion matrix.
+
+    Outputs that are not finite are no answer: they count as wrong, and stand nowhere in the matrix.
+    """
     total: Counter[str] = Counter()
     right: Counter[str] = Counter()
     matrix = np.zeros((len(model.answers), len(model.answers)) if len(model.answers) <= MATRIX else (0, 0), np.int64)
+    lost = 0
     for row in answers.rows():
         parts = ["accuracy", f"accuracy of class {row['class']}"]
         parts += [] if row["group"] is None else [f"accuracy of group {row['group']}"]
         total.update(parts)
         right.update(parts if row["right"] else [])
-        if matrix.size:
+        lost += not row["finite"]
+        if matrix.size and row["finite"]:
             matrix[row["label"], row["predicted"]] += 1
     shares = {
         name: Value(
@@ -49,7 +55,7 @@ def performance(answers: Answers, model: Model, store: Store) -> Finding:
         input=None,
         status="ok",
         parameters={"labels": answers.labels, "data digest": answers.digest},
-        values=shares,
+        values={**shares, LOST: Value(value=lost, unit="NaN or infinite outputs, counted as wrong", n=answers.images)},
         artefacts={
             "rows": put_rows(store, answers.rows()),
             **({"confusion": put(store, matrix)} if matrix.size else {}),

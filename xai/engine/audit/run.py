@@ -29,6 +29,7 @@ from xai.errors import UsageError
 from xai.models.model import Model
 from xai.reports.artefacts import MemoryStore, Store, get_rows
 from xai.reports.audit import begin, settle
+from xai.reports.policy.fields import Policy
 from xai.reports.policy.reading import ReadPolicy
 from xai.reports.policy.standards import profiles_of
 from xai.reports.records import AuditRecord, Finding, InputRecord, RunRecord
@@ -82,7 +83,7 @@ def audit(
         notes: what a reader must know of the whole run.
 
     Raises:
-        UsageError: the policy names what does not exist or does not fit the model, or what is done is another audit's.
+        UsageError: the policy names what does not exist or fit the model, or what is done is another audit's.
         RefusedFileError: no test image could be read.
     """
     audited = _begun(read, folder)
@@ -91,7 +92,7 @@ def audit(
         raise UsageError("an audit is of a classifier: this model's outputs are values; see xai bounds")
     runtime = runtime or Runtime(device=model.device)
     store = store if store is not None else MemoryStore()
-    plans = Plans.made(model, wanted(read.policy), len(roles.test), read.policy.explanations)
+    plans = planned(model, read, len(roles.test))
     work = _Work(House(model, runtime, store, folder, jobs), read, roles)
     work.measure()
     work.join(attacked(work.house, roles.test, plans), "robustness", "Under attack")
@@ -115,6 +116,35 @@ def audit(
         ),
         store,
     )
+
+
+def planned(model: Model, read: ReadPolicy, images: int) -> Plans:
+    """Return what other verbs are asked; raise UsageError with the place of what does not exist or fit.
+
+    Args:
+        model: what is audited.
+        read: the policy.
+        images: how many there are to test.
+    """
+    policy = read.policy
+    try:
+        return Plans.made(model, wanted(policy), images, policy.explanations)
+    except UsageError as error:
+        told = str(error)
+    alone = policy.model_copy(update={"threat": policy.threat.model_copy(update={"epsilons": ()})})
+    for number, one in enumerate(policy.requirements):
+        if _unfit(model, alone.model_copy(update={"requirements": (one,)}), images):
+            raise UsageError(str(read.refused(("requirements", number), f"{one.id}: {told}")))
+    where = "threat" if _unfit(model, policy, images) else "explanations"
+    raise UsageError(str(read.refused((where,), f"{where}: {told}")))
+
+
+def _unfit(model: Model, policy: Policy, images: int) -> bool:
+    try:
+        Plans.made(model, wanted(policy), images, None)
+    except UsageError:
+        return True
+    return False
 
 
 def _begun(read: ReadPolicy, folder: Path | None) -> AuditRecord:
@@ -153,6 +183,7 @@ class _Work:
         self.notes += [*test.notes, *answers.notes(test)]
         held = None if self.roles.calibration is None else self._asked("held", self.roles.calibration)
         self.rows = list(answers.rows())
+        self.notes += _shared(self.rows, [] if held is None else held.rows())
         self.notes += _missing(self.policy.data.groups, self.rows)
         self.findings.append(performance(answers, house.model, house.store))
         self._try("calibration", lambda: calibration(answers, held, house.store, house.runtime))
@@ -209,9 +240,9 @@ class _Work:
         self.notes += lost
         if not samples:
             return
-        told = [f"{name} ({', '.join(why)})" for name, why in names.items()]
-        self.notes.append(f"images looked at closely, and why: {'; '.join(told)}")
         self.join([Part("explanations", partial(explained, self.house, samples, plan))], "explanation", "Explanations")
+        for name in names.keys() & self.inputs.keys():
+            self.inputs[name] = self.inputs[name].model_copy(update={"chosen": tuple(names[name])})
 
     def _attacked(self) -> list[dict[str, Any]]:
         whole = next((one for one in self.findings if one.family == "robustness" and one.status == "ok"), None)
@@ -229,6 +260,16 @@ class _Work:
             return
         runs = foreign(self.house, self.roles.calibration, self.roles.test, self.roles.outliers)
         self.join(runs, "ood-set", "Detectors of foreign images")
+
+
+def _shared(rows: Iterable[Mapping[str, Any]], held: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Say how many test images a temperature and detectors are fitted on, too."""
+    fitted = {row["digest"] for row in held}
+    both = sum(row["digest"] in fitted for row in rows)
+    return [
+        f"{both} of the test images are calibration images, too: what is said of the temperature and of detectors "
+        "flatters them; name other images"
+    ][: bool(both)]
 
 
 def _missing(groups: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[str]:

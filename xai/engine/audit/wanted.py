@@ -10,7 +10,6 @@ from xai.reports.policy.fields import Policy
 from xai.robustness.norms import Norm
 
 SEVERITIES = (1, 3, 5)
-OWN = "own"  # a plan's name in front of which nothing is looked up
 Sizes = dict[tuple[str, str], tuple[str, ...]]
 
 
@@ -24,6 +23,7 @@ class Wanted:
         smoothed: sizes of the change, l2.
         corruptions: those that requirements name; the default ones are always tried.
         severities: of all of them.
+        judged: what is asked of explanations: measures, or names of values.
     """
 
     attacks: Sizes
@@ -31,6 +31,7 @@ class Wanted:
     smoothed: tuple[str, ...]
     corruptions: tuple[str, ...]
     severities: tuple[int, ...]
+    judged: tuple[str, ...] = ()
 
 
 def wanted(policy: Policy) -> Wanted:
@@ -58,6 +59,7 @@ def wanted(policy: Policy) -> Wanted:
         smoothed=_ascending(smoothed),
         corruptions=tuple(dict.fromkeys(name for name, _ in damage)),
         severities=tuple(sorted({*SEVERITIES, *(int(severity) for _, severity in damage)})),
+        judged=tuple(dict.fromkeys(map(_judge, metrics))),
     )
 
 
@@ -67,6 +69,14 @@ def _threat(metric: Metric, plan: str, norm: str) -> tuple[str, str, str]:
     norms = [word for word in words if word in tuple(Norm)]
     named = [word for word in words if word not in tuple(Norm)]
     return (named or [plan])[0], (norms or [norm])[0], size
+
+
+def _judge(metric: Metric) -> str:
+    """Return what a metric asks of maps: the name in explanation.NAME, or the measure in value(MAP, 'NAME: VALUE')."""
+    family, _, name = metric.name.partition(".")
+    if family == "explanation":
+        return name
+    return metric.arguments[1].partition(": ")[0] if metric.name == "value" else ""
 
 
 def _ascending(sizes: list[str]) -> tuple[str, ...]:

@@ -261,10 +261,11 @@ class _Evaluation:
             method="evaluation",
             title="How well known and foreign images are told apart",
             description="AUROC of every detector on every set: the probability that an outlier scores higher than an "
-            "in-distribution image. The members of the combined verdict were fixed when the detectors were fitted.",
+            "in-distribution image. The members of the combined verdict were fixed when the detectors were fitted. "
+            "Intervals are a bootstrap's; where it reaches 0 or 1, they are those that hold for any distribution.",
             limits="It is about these sets: outliers of other kinds may be told worse, and AUROC says nothing of a "
             "threshold. Probes are easier than most outliers that one meets.",
-            source="",
+            source="Hoeffding 1963, of the intervals of a figure at 0 or 1",
             kind="statistical",
             input=None,
             status="ok",

@@ -320,7 +320,7 @@ def _notes(data: DataSet, counts: Counts, plan: FitPlan, remembered: Known | Non
         what = "as small pictures, with their names" if remembered.pictures is not None else "by their names"
         found.append(
             f"{len(remembered.rows)} held-back images are kept in the detector's folder {what}, to be shown beside new "
-            "ones; --gallery 0 keeps none"
+            "ones; a gallery of 0 keeps none"
         )
     if not plan.model.fingerprint:
         found.append("the model is a live function without a file: whether another one is given later cannot be told")
