@@ -123,6 +123,11 @@ def parted(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return order[:half].sort().values, order[half:].sort().values
 
 
+def some(keys: torch.Tensor, count: int) -> torch.Tensor:
+    """Return the places (k,) of so many of images with keys (n,), rising; which they are does not depend on order."""
+    return drawn(keys, _SEED).argsort(stable=True)[:count].sort().values
+
+
 def _families(fitted: FittedSet, members: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return the members of every combination: all of them, and those of each family."""
     found: dict[str, tuple[str, ...]] = {COMBINED: tuple(members)}

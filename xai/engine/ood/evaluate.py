@@ -26,7 +26,7 @@ from xai.reports.intervals import clopper_pearson
 from xai.reports.records import Finding, RunRecord, Scalar, Value
 from xai.reports.run import Run
 from xai.robustness.ood.combination import choose, combination
-from xai.robustness.ood.guard import COMBINED, Guard, parted
+from xai.robustness.ood.guard import COMBINED, Guard, parted, some
 from xai.robustness.ood.metrics import Measured
 from xai.robustness.ood.metrics import evaluate as measured
 from xai.robustness.ood.probes import PROBES
@@ -61,13 +61,20 @@ class Outliers:
         name: of the set, or the probe.
         nearness: as its user sees it.
         scores: (n,) by detector and combination.
+        keys: (n,) what tells these images apart.
         images: how many there are.
     """
 
     name: str
     nearness: Nearness
     scores: Scores
+    keys: torch.Tensor
     images: int
+
+    def few(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
+        """Return the scores of as many images as members are chosen on, by detector."""
+        places = some(self.keys, ENOUGH)
+        return {name: self.scores[name][places] for name in names}
 
 
 def probes_named(names: Iterable[str] | None) -> tuple[str, ...]:
@@ -159,7 +166,7 @@ def evaluate(
     for number, (name, (nearness, data)) in enumerate(outside.items(), start=1):
         found = scored(number, name, data)
         told += [f"{name}: {line}" for line in (*data.notes, *found.outcome.notes(data), *not_scored(found))]
-        sets.append(Outliers(name, nearness, found.scores(), found.outcome.images))
+        sets.append(Outliers(name, nearness, found.scores(), found.keys, found.outcome.images))
     few, skipped = inside.limited(PROBED), []
     for number, name in enumerate(probes, start=len(outside) + 1):
         try:
@@ -167,7 +174,7 @@ def evaluate(
         except NotApplicableError as error:
             skipped.append(_blank(name).model_copy(update={"status": "skipped", "reason": str(error)}))
             continue
-        sets.append(Outliers(name, Nearness.PROBE, found.scores(), found.outcome.images))
+        sets.append(Outliers(name, Nearness.PROBE, found.scores(), found.keys, found.outcome.images))
     if not sets:
         raise UsageError(
             f"no probe could be made of such inputs ({skipped[0].reason}): name outliers with --ood NAME=DATA"
@@ -213,16 +220,26 @@ class _Evaluation:
     def _left_out(self) -> dict[str, dict[str, Measured]]:
         """Return the figures of the combination whose members all sets but the judged one chose.
 
-        Half of the in-distribution images take part in choosing, the others are judged on.
+        Either half of the in-distribution images is judged by the combination that the other half helped to choose.
+        Figures are the mean of both, so that no image is left unjudged; so are the ends of their intervals, which are
+        those of half as many images.
         """
-        keys = torch.tensor([row["key"] for row in self.known.rows() if row["scores"]], dtype=torch.int64)
-        first, second = parted(keys)
-        if len(self.sets) < 2 or not len(first):
+        keys = self.known.keys
+        halves = parted(keys)
+        if len(self.sets) < 2 or not len(halves[0]):
             return {}
-        reference = {name: self.inside[name][first] for name in self.guard.fitted.fitted}
-        rest = {name: self.inside[name][second] for name in reference}
-        small = {name: values[:ENOUGH] for name, values in reference.items()}
-        few = {one.name: {name: one.scores[name][:ENOUGH] for name in reference} for one in self.sets}
+        by_half = [self._chosen_on(keys, *ways) for ways in (halves, halves[::-1])]
+        return {one.name: _mean([found[one.name] for found in by_half]) for one in self.sets}
+
+    def _chosen_on(
+        self, keys: torch.Tensor, choosing: torch.Tensor, judged: torch.Tensor
+    ) -> dict[str, dict[str, Measured]]:
+        """Return `_left_out` of the images at some places, which others took part in choosing."""
+        reference = {name: self.inside[name][choosing] for name in self.singles}
+        rest = {name: self.inside[name][judged] for name in self.singles}
+        places = some(keys[choosing], ENOUGH)
+        small = {name: values[places] for name, values in reference.items()}
+        few = {one.name: one.few(self.singles) for one in self.sets}
         found = {}
         for one in self.sets:
             members = choose(small, {name: scores for name, scores in few.items() if name != one.name})
@@ -368,6 +385,15 @@ class _Evaluation:
 
     def _kept(self, scores: torch.Tensor) -> Any:
         return put(self.store, scores.sort().values.numpy())
+
+
+def _mean(figures: Sequence[Mapping[str, Measured]]) -> dict[str, Measured]:
+    """Return the mean of figures, and of the ends of their intervals."""
+    fields = ("value", "low", "high")
+    return {
+        name: Measured(*(float(np.mean([getattr(one[name], field) for one in figures])) for field in fields))
+        for name in figures[0]
+    }
 
 
 def _blank(name: str, nearness: Nearness = Nearness.PROBE) -> Finding:

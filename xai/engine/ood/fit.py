@@ -31,7 +31,7 @@ from xai.robustness.ood.combination import choose
 from xai.robustness.ood.detectors.base import Detector
 from xai.robustness.ood.fitting import FittedSet
 from xai.robustness.ood.gallery import Gallery, directions
-from xai.robustness.ood.guard import COMBINED, Guard, calibrate, parted
+from xai.robustness.ood.guard import COMBINED, Guard, calibrate, parted, some
 from xai.robustness.ood.statistics import drawn
 from xai.runtime import Runtime
 
@@ -129,16 +129,19 @@ def _held_back(
 
 def _calibrated(fitted: FittedSet, held: Scored, known: Mapping[str, Scored], plan: FitPlan) -> Guard:
     """Return the detectors with their thresholds."""
-    scores = held.scores()
-    keys = torch.tensor([row["key"] for row in held.rows()], dtype=torch.int64)
+    scores, keys = held.scores(), held.keys
     outside = {name: one.scores() for name, one in known.items()}
     members: tuple[str, ...] = ()
     if plan.choose:
-        first = parted(keys)[0][:ENOUGH]
-        few = {name: {key: values[:ENOUGH] for key, values in one.items()} for name, one in outside.items()}
-        members = choose({name: values[first] for name, values in scores.items()}, few)
+        first = parted(keys)[0]
+        few = {name: _rows(outside[name], some(one.keys, ENOUGH)) for name, one in known.items()}
+        members = choose(_rows(scores, first[some(keys[first], ENOUGH)]), few)
     guard = calibrate(fitted, scores, keys, plan.keep, members=members)
     return guard if plan.way is Way.KEEP else _against(guard, outside, plan)
+
+
+def _rows(scores: Mapping[str, torch.Tensor], places: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {name: values[places] for name, values in scores.items()}
 
 
 def _against(guard: Guard, outside: Mapping[str, Mapping[str, torch.Tensor]], plan: FitPlan) -> Guard:
@@ -159,7 +162,7 @@ def _remembered(held: Scored, watch: Watch, plan: FitPlan) -> Known | None:
     """Return some of the held-back images, read again: which they are follows from what they hold."""
     if not plan.gallery:
         return None
-    drawn_by = drawn(torch.tensor([row["key"] for row in held.rows()], dtype=torch.int64), _GALLERY_SEED)
+    drawn_by = drawn(held.keys, _GALLERY_SEED)
     chosen = set(drawn_by.argsort(stable=True)[: plan.gallery].tolist())
     wanted = {row["id"] for place, row in enumerate(held.rows()) if place in chosen}
     places = [index for index in range(len(held.data)) if held.data.id(index) in wanted]

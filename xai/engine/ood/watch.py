@@ -108,6 +108,11 @@ class Scored:
         return tabled(self.rows())
 
     @property
+    def keys(self) -> torch.Tensor:
+        """What tells the images of `scores` apart, (n,) int64; see `content_keys`."""
+        return torch.tensor([row["key"] for row in self.rows() if row["scores"] is not None], dtype=torch.int64)
+
+    @property
     def without(self) -> list[str]:
         """The ids of images whose scores are no numbers."""
         return [row["id"] for row in self.rows() if row["scores"] is None]
