@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -167,7 +167,7 @@ def evaluate(
         found = scored(number, name, data)
         told += [f"{name}: {line}" for line in (*data.notes, *found.outcome.notes(data), *not_scored(found))]
         sets.append(Outliers(name, nearness, found.scores(), found.keys, found.outcome.images))
-    few, skipped = inside.limited(PROBED), []
+    few, skipped = _spread(inside, PROBED), []
     for number, name in enumerate(probes, start=len(outside) + 1):
         try:
             found = scored(number, name, few, name)
@@ -394,6 +394,12 @@ def _mean(figures: Sequence[Mapping[str, Measured]]) -> dict[str, Measured]:
         name: Measured(*(float(np.mean([getattr(one[name], field) for one in figures])) for field in fields))
         for name in figures[0]
     }
+
+
+def _spread(data: DataSet, count: int) -> DataSet:
+    """Return at most so many entries, evenly spread: the first ones might all be of one class."""
+    places = np.linspace(0, len(data) - 1, min(count, len(data))).round().astype(np.int64)
+    return replace(data, chosen=np.asarray(data.chosen)[places])
 
 
 def _blank(name: str, nearness: Nearness = Nearness.PROBE) -> Finding:
