@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from xai.errors import AnalysisError, UsageError
+from xai.reports.intervals import clopper_pearson
 
 RECALL = 0.95  # share of in-distribution images that are kept for the false-positive rate
 
@@ -35,7 +36,7 @@ def evaluate(
     AUROC is the probability that an outlier scores higher than an in-distribution image, ties counting half. AUPR is
     average precision, with in-distribution images or outliers as what is looked for; it moves with the share of
     outliers. FPR95 is the share of outliers that pass where 95 % of the in-distribution images are kept. Intervals are
-    percentiles over images drawn anew of each kind.
+    percentiles over images drawn anew of each kind, AUROC's and FPR95's widened where that cannot know better.
 
     Args:
         inside: (n,) scores of in-distribution images.
@@ -57,10 +58,11 @@ def evaluate(
         _figures(*(_histogram(rng.choice(one, len(one)), len(values)) for one in (inner, outer))) for _ in range(rounds)
     ]
     tail = 100 * (1 - confidence) / 2
-    return {
+    found = {
         name: Measured(value, *map(float, np.percentile([one[name] for one in drawn] or [value], [tail, 100 - tail])))
         for name, value in figures.items()
     }
+    return _widened(found, len(inner), len(outer), confidence) if rounds else found
 
 
 def auroc(inside: torch.Tensor, outliers: torch.Tensor) -> float:
@@ -69,6 +71,21 @@ def auroc(inside: torch.Tensor, outliers: torch.Tensor) -> float:
     rising = np.sort(one)
     below, upto = (np.searchsorted(rising, other, side=side).sum(dtype=np.float64) for side in ("left", "right"))
     return float((below + upto) / 2 / len(one) / len(other))
+
+
+def _widened(found: dict[str, Measured], inside: int, outliers: int, confidence: float) -> dict[str, Measured]:
+    """Return figures whose intervals leave room for what no image showed: without overlap all draws are alike.
+
+    An AUROC of 0 or 1 has the interval of as many pairs without a common image, which all agree. The interval of a
+    false-positive rate is no narrower than that of a share (Clopper and Pearson).
+    """
+    area, passed = found["AUROC"], found["FPR95"]
+    if area.value in (0, 1):
+        pairs = min(inside, outliers)
+        area = Measured(area.value, *clopper_pearson(round(area.value * pairs), pairs, confidence))
+    low, high = clopper_pearson(round(passed.value * outliers), outliers, confidence)
+    passed = Measured(passed.value, min(low, passed.low), max(high, passed.high))
+    return {**found, "AUROC": area, "FPR95": passed}
 
 
 def _figures(inside: np.ndarray, outside: np.ndarray) -> dict[str, float]:

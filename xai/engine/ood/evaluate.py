@@ -17,9 +17,9 @@ from xai.data.dataset import DataSet, open_data
 from xai.engine.facts import model_record, versions
 from xai.engine.ood.detector import Detector
 from xai.engine.ood.score import not_scored
-from xai.engine.ood.watch import Scored, Watch, watched
+from xai.engine.ood.watch import Scored, Watch, some_scored, watched
 from xai.engine.ood.words import title_of
-from xai.errors import AnalysisError, NotApplicableError, UsageError, unknown
+from xai.errors import NotApplicableError, UsageError, unknown
 from xai.models.model import Model
 from xai.reports.artefacts import MemoryStore, Store, put, put_rows
 from xai.reports.intervals import clopper_pearson
@@ -153,12 +153,7 @@ def evaluate(
 
     def scored(number: int, name: str, data: DataSet, probe: str = "") -> Scored:
         place = None if folder is None else folder / f"{number:03}"
-        found = watched(watch, data, asked, place, jobs=jobs, stage=f"scoring {name}", probe=probe)
-        if len(found.without) == found.outcome.images:
-            raise AnalysisError(
-                f"outputs or scores are NaN or infinite for all {found.outcome.images} images of {name}"
-            )
-        return found
+        return some_scored(watched(watch, data, asked, place, jobs=jobs, stage=f"scoring {name}", probe=probe), name)
 
     known = scored(0, "in-distribution images", inside)
     told = list(not_scored(known))

@@ -16,7 +16,7 @@ from xai.engine.facts import model_record, versions
 from xai.engine.ood.detector import FIT, Known, put_detector
 from xai.engine.ood.learn import Counts, Learning
 from xai.engine.ood.plan import FitPlan, Way
-from xai.engine.ood.watch import Row, Scored, Watch, watched
+from xai.engine.ood.watch import Row, Scored, Watch, some_scored, watched
 from xai.engine.ood.words import accuracy_words, card_accuracy, title_of
 from xai.engine.outcome import LISTED
 from xai.engine.sweep import Sweep, shard_size
@@ -37,6 +37,7 @@ from xai.runtime import Runtime
 
 DETECTOR = "ood-detector"
 ENOUGH = 200  # images of a set that members of a combination are chosen on
+ALIKE = 1e-6  # of the largest score: less of a difference is rounding
 _GALLERY_SEED = 31
 
 
@@ -82,8 +83,11 @@ def fit(
     watch = Watch(model, fitted, sweep.runtime)
     held = _held_back(data, counts, watch, plan, folder, jobs)
     known = {
-        name: watched(
-            watch, one, plan.described(), folder and folder / f"known-{place}", jobs=jobs, stage=f"scoring {name}"
+        name: some_scored(
+            watched(
+                watch, one, plan.described(), folder and folder / f"known-{place}", jobs=jobs, stage=f"scoring {name}"
+            ),
+            name,
         )
         for place, (name, one) in enumerate((outliers or {}).items())
     }
@@ -225,11 +229,22 @@ def _findings(
         status="ok",
         parameters=settings,
         values=values,
-        notes=(*doubts, *guard.fitted.notes),
+        notes=(*doubts, *_all_alike(held), *guard.fitted.notes),
         artefacts={**put_detector(store, guard, remembered), "held": put(store, combined.scores.numpy())},
     )
     combinations = [_combination(name, guard, store) for name in guard.combinations]
     return (whole, *combinations, *(_detector(one, guard, store) for one in plan.detectors))
+
+
+def _all_alike(held: Scored) -> tuple[str, ...]:
+    """Say so if every detector scores all held-back images the same, rounding aside: it could tell nothing apart."""
+    spans = [(values.max() - values.min(), values.abs().max()) for values in held.scores().values()]
+    if any(width > ALIKE * largest for width, largest in spans):
+        return ()
+    return (
+        "every detector gives all held-back images the same score: the model answers alike whatever it is shown, and "
+        "the verdict means nothing; look at the inputs, their preprocessing and the model",
+    )
 
 
 def _combination(name: str, guard: Guard, store: Store) -> Finding:
