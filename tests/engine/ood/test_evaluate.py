@@ -183,6 +183,8 @@ def test_probes_that_cannot_be_made_are_skipped_with_the_reason() -> None:
         xai.ood.evaluate(model, detector, torch.rand(50, 6), probes=["blur"], rounds=0)
 
 
-def test_images_of_the_fit_itself_flatter(digits: Model, fitted: Run, known: Pictures) -> None:
-    run = xai.ood.evaluate(digits, fitted, known, probes=["noise"], rounds=0)
-    assert "are those that the detectors were fitted to: all figures flatter them" in run["evaluation"].record.notes[0]
+def test_images_of_the_fit_itself_flatter(digits: Model, fitted: Run, known: Pictures, new: Pictures) -> None:
+    for images, told in ((known[0], "600 of 600"), (torch.cat((new[0], known[0][[5, 9]])), f"2 of {len(new[0]) + 2}")):
+        run = xai.ood.evaluate(digits, fitted, images, probes=["noise"], rounds=0)
+        (note,) = run["evaluation"].record.notes
+        assert note.startswith(f"{told} in-distribution images are among those that the detectors were fitted to")

@@ -316,10 +316,12 @@ class _Evaluation:
 
     def _cautions(self) -> tuple[str, ...]:
         """Say so if the images are those of the fit, or fewer of them are kept than was promised."""
-        if self.known.outcome.digest == self.detector.data:
+        keys = self.known.keys.numpy()
+        again = int(np.isin(keys, self.detector.seen).sum())
+        if again:
             return (
-                "the in-distribution images are those that the detectors were fitted to: all figures flatter them; "
-                "give others",
+                f"{again} of {len(keys)} in-distribution images are among those that the detectors were fitted to: the "
+                "figures flatter them; give others",
             )
         keeps = self.guard.calibrations[COMBINED].threshold.keeps
         inside = self.guard.calibrations[COMBINED].threshold.inside(self.inside[COMBINED])

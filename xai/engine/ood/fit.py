@@ -13,7 +13,7 @@ import torch
 
 from xai.data.dataset import DataSet
 from xai.engine.facts import model_record, versions
-from xai.engine.ood.detector import FIT, Known, put_detector
+from xai.engine.ood.detector import FIT, SEEN, Known, put_detector
 from xai.engine.ood.learn import Counts, Learning
 from xai.engine.ood.plan import FitPlan, Way
 from xai.engine.ood.watch import Row, Scored, Watch, some_scored, watched
@@ -230,7 +230,11 @@ def _findings(
         parameters=settings,
         values=values,
         notes=(*doubts, *_all_alike(held), *guard.fitted.notes),
-        artefacts={**put_detector(store, guard, remembered), "held": put(store, combined.scores.numpy())},
+        artefacts={
+            **put_detector(store, guard, remembered),
+            SEEN: put(store, np.unique(np.array(counts.keys, dtype=np.int64))),
+            "held": put(store, combined.scores.numpy()),
+        },
     )
     combinations = [_combination(name, guard, store) for name in guard.combinations]
     return (whole, *combinations, *(_detector(one, guard, store) for one in plan.detectors))
