@@ -365,7 +365,8 @@ class _Evaluation:
             value=len(found) / (len(found) + len(self.inside[COMBINED])),
             unit="share of all images, with which AUPR moves",
         )
-        values["best single detector"] = Value(value=title_of(best), unit=f"AUROC {figures[best]['AUROC'].value:.4f}")
+        reached = 100 * figures[best]["AUROC"].value
+        values["best single detector"] = Value(value=title_of(best), unit=f"AUROC {reached:.1f} %")
         blank = _blank(one.name, one.nearness)
         return blank.model_copy(
             update={
