@@ -173,8 +173,7 @@ def _times(known: Subject, count: int) -> dict[str, Any]:
 
     forwards()
     fitting()
-    passes, fits = _least(forwards), _least(fitting)
-    scores = _least(lambda: made[0].scores(known.model, x))
+    passes, fits, scores = _least(forwards, fitting, lambda: made[0].scores(known.model, x))
     theirs = _theirs(known, x, y)
     return {
         "images": count,
@@ -188,14 +187,15 @@ def _times(known: Subject, count: int) -> dict[str, Any]:
     }
 
 
-def _least(work: Callable[[], None], rounds: int = 3) -> float:
-    """Return the least seconds of the processor that some work took."""
-    taken = []
+def _least(*works: Callable[[], object], rounds: int = 7) -> list[float]:
+    """Return the least seconds of the processor that each work took, of rounds in which all take their turn."""
+    taken: list[list[float]] = [[] for _ in works]
     for _ in range(rounds):
-        begun = time.process_time()
-        work()
-        taken.append(time.process_time() - begun)
-    return min(taken)
+        for work, seconds in zip(works, taken, strict=True):
+            begun = time.process_time()
+            work()
+            seconds.append(time.process_time() - begun)
+    return [min(seconds) for seconds in taken]
 
 
 def _theirs(known: Subject, x: torch.Tensor, y: torch.Tensor) -> dict[str, Any]:

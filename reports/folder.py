@@ -188,9 +188,11 @@ def open_run(folder: Path) -> Evidence:
         listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"][RECORD]
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        told = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+        raise RefusedFileError(f"{folder / RECORD} is not a record of schema {SCHEMA}: {told}") from error
+    except FileNotFoundError as error:
         raise RefusedFileError(
-            f"{folder / RECORD} is not a record of schema {SCHEMA}: {where}: {first['msg']}"
+            f"{folder} is not a whole run: {MANIFEST}, which shows that the rest is as it was written, is missing"
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RefusedFileError(f"{folder / MANIFEST} cannot be read: {type(error).__name__}: {error}") from error

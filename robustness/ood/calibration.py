@@ -108,8 +108,8 @@ def at_keep_rate(held: torch.Tensor, keep: float = KEEP, confidence: float = CON
     place = math.ceil(round((count + 1) * share, 9))
     if place > count:
         raise UsageError(
-            f"expected at least {math.ceil(round(share / (1 - share), 9))} held-back images to keep {share:.4g} of "
-            f"all, received {count}; hold back more, or keep fewer"
+            f"expected at least {least(share)} held-back images to keep {share:.4g} of all, received {count}; hold "
+            "back more, or keep fewer"
         )
     tail = (1 - confidence) / 2
     below, above = int(binom.ppf(tail, count, share)), int(binom.ppf(1 - tail, count, share)) + 1
@@ -119,6 +119,12 @@ def at_keep_rate(held: torch.Tensor, keep: float = KEEP, confidence: float = CON
     )
     kept = _beta(place, count, confidence)
     return Threshold(float(scores[place - 1]), "keep rate", kept, None, between, confidence)
+
+
+def least(keep: float) -> int:
+    """Return how many held-back images a threshold needs at least to keep a share of all."""
+    share = _rate(keep, "keep rate")
+    return math.ceil(round(share / (1 - share), 9))
 
 
 def at_false_positive_rate(

@@ -71,7 +71,10 @@ def centred_on(given: Given, sums: State, shrinkage: float | None) -> State:
             f"expected classes of two images or more, received {alone} of one image each: their spread is not known"
         )
     if alone:
-        given.notes.append(f"{alone} classes have one image, which is their centre and says nothing of their spread")
+        given.notes.append(
+            f"{alone} of {len(sums['count'])} classes have one image each, which is its class's centre and says "
+            "nothing of its spread"
+        )
     whitening = whitener(found.within, found.count, shrinkage)
     return {"whitening": whitening, "centres": found.centres @ whitening, "classes": found.known}
 

@@ -9,7 +9,7 @@ import torch
 
 from xai.errors import UsageError
 from xai.models.model import Model
-from xai.robustness.ood.calibration import CONFIDENCE, KEEP, Calibration, at_keep_rate, checked
+from xai.robustness.ood.calibration import CONFIDENCE, KEEP, Calibration, at_keep_rate, checked, least
 from xai.robustness.ood.combination import Combination, Scores, combination
 from xai.robustness.ood.features import Reader
 from xai.robustness.ood.fitting import FittedSet
@@ -102,6 +102,11 @@ def calibrate(
     count = len(keys)
     if any(len(values) != count for values in held.values()):
         raise UsageError(f"expected {count} scores of every detector, one for each held-back image")
+    if count < (wanted := max(2, 2 * least(keep) - 1)):
+        raise UsageError(
+            f"expected at least {wanted} held-back images to keep {keep:.4g} of all, received {count}: half of them "
+            "give the combined verdict its threshold; hold back more, or keep fewer"
+        )
     first, second = parted(keys)
     reference = {name: values[first] for name, values in held.items()}
     combinations = {
@@ -121,6 +126,11 @@ def parted(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     order = drawn(keys, _SEED).argsort(stable=True)
     half = len(keys) // 2
     return order[:half].sort().values, order[half:].sort().values
+
+
+def some(keys: torch.Tensor, count: int) -> torch.Tensor:
+    """Return the places (k,) of so many of images with keys (n,), rising; which they are does not depend on order."""
+    return drawn(keys, _SEED).argsort(stable=True)[:count].sort().values
 
 
 def _families(fitted: FittedSet, members: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -8,9 +8,9 @@ _LARGEST = 50.0  # of a ratio, whose exponential is taken: only features that ar
 
 
 def highest(features: torch.Tensor, share: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return values and places (n, k) of the highest of features (n, d): all but a share, one at least."""
+    """Return values and places (n, k) of the highest of features (n, d), unordered: all but a share, one at least."""
     count = features.shape[1] - round(features.shape[1] * share)
-    return features.topk(max(1, count), dim=1)
+    return features.topk(max(1, count), dim=1, sorted=False)
 
 
 def ratio(features: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

@@ -131,7 +131,7 @@ def test_an_artefact_outside_the_folder_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"schema_version": "xai.run/9"}', "\x00\xff"])
 def test_what_is_no_record_is_refused(folder: Path, content: str) -> None:
     (folder / "record.json").write_text(content)
-    with pytest.raises(RefusedFileError, match="is not a record of schema"):
+    with pytest.raises(RefusedFileError, match=r"is not a record of schema xai\.run/1: \w"):
         rerender(folder)
 
 
@@ -139,6 +139,12 @@ def test_what_is_no_record_is_refused(folder: Path, content: str) -> None:
 def test_a_broken_manifest_is_refused(folder: Path, content: str) -> None:
     (folder / "manifest.json").write_text(content)
     with pytest.raises(RefusedFileError, match="cannot be read"):
+        rerender(folder)
+
+
+def test_a_folder_without_a_manifest_is_no_whole_run(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+    with pytest.raises(RefusedFileError, match=r"is not a whole run: manifest\.json.* is missing"):
         rerender(folder)
 
 

@@ -15,6 +15,7 @@ from xai.robustness.ood.statistics import Reservoir
 
 _STEPS = 256  # at which a density is computed; between them it is read linearly
 _REACH = 3.0  # bandwidths beyond the outermost values
+_LEAST = 1e-290  # below it numbers lose digits
 
 
 class Kde(Detector):
@@ -74,6 +75,15 @@ def densities(values: torch.Tensor, factor: float) -> tuple[torch.Tensor, torch.
 
 
 def smoothed(shares: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
-    """Return the log (steps,) of the sum of kernels at all steps, weighted by shares (steps,); a step is in widths."""
-    places = step * torch.arange(len(shares), dtype=shares.dtype, device=shares.device)
-    return (shares.log() - 0.5 * (places[:, None] - places).square()).logsumexp(1)
+    """Return the log (steps,) of the sum of kernels at all steps, weighted by shares (steps,); a step is in widths.
+
+    A kernel depends on the distance alone, so that its heights are computed once. Where their sum is too small for a
+    number, far from every share, logarithms are added up.
+    """
+    count = len(shares)
+    distances = step * torch.arange(1 - count, count, dtype=shares.dtype, device=shares.device)
+    powers = -0.5 * distances.square()
+    sums = powers.exp().unfold(0, count, 1) @ shares  # a row a step, the last step first
+    far, logs = sums < _LEAST, sums.log()
+    logs[far] = (shares.log() + powers.unfold(0, count, 1)[far]).logsumexp(1)
+    return logs.flip(0)

@@ -12,12 +12,14 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 import xai
 from tests.engine.ood.conftest import FEW, Pictures
 from xai.data.dataset import open_data
+from xai.engine.ood import evaluate as evaluating
+from xai.engine.ood import fit as fitting
 from xai.engine.ood.detector import open_detector
 from xai.errors import UsageError
 from xai.models.model import Model
 from xai.reports.artefacts import get_rows
 from xai.reports.run import Run
-from xai.robustness.ood.combination import choose, combination
+from xai.robustness.ood.combination import Scores, choose, combination
 from xai.robustness.ood.features import content_keys
 from xai.robustness.ood.guard import COMBINED, parted
 from xai.robustness.ood.probes import PROBES, make_probe
@@ -92,15 +94,54 @@ def test_a_combination_is_judged_on_a_set_that_did_not_choose_it(
     run = xai.ood.evaluate(digits, fitted, new, sets, probes="none", rounds=0)
     guard = open_detector(fitted, digits).guard
     inside = {name: values for name, values in guard.scores(digits, new[0]).items() if name in FEW}
-    first, second = parted(content_keys(new[0]))
-    reference = {name: values[first] for name, values in inside.items()}
+    halves = parted(content_keys(new[0]))
     for judged, other in (("faint", "mirrored"), ("mirrored", "faint")):
         scores = {name: guard.scores(digits, sets[name]) for name in sets}
-        members = choose(reference, {other: {name: scores[other][name] for name in FEW}})
-        made = combination(reference, members)
-        kept, out = made.score({name: values[second] for name, values in inside.items()}), made.score(scores[judged])
-        expected = roc_auc_score([0] * len(kept) + [1] * len(out), torch.cat((kept, out)))
-        assert figures(run)[judged, "chosen on the other sets"]["AUROC"][0] == pytest.approx(expected, abs=2e-3)
+        expected = []
+        for first, second in (halves, halves[::-1]):
+            reference = {name: values[first] for name, values in inside.items()}
+            members = choose(reference, {other: {name: scores[other][name] for name in FEW}})
+            made = combination(reference, members)
+            kept = made.score({name: values[second] for name, values in inside.items()})
+            out = made.score(scores[judged])
+            expected.append(roc_auc_score([0] * len(kept) + [1] * len(out), torch.cat((kept, out))))
+        found = figures(run)[judged, "chosen on the other sets"]["AUROC"][0]
+        assert found == pytest.approx(np.mean(expected), abs=2e-3)
+
+
+def test_images_that_choose_members_do_not_depend_on_the_order_of_all(
+    digits: Model, fitted: Run, known: Pictures, new: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of data in the order of their classes the first ones are of one class."""
+    shown: list[list[float]] = []
+
+    def watch(reference: Scores, outliers: dict[str, Scores]) -> tuple[str, ...]:
+        shown.extend(one["energy"].sort().values.tolist() for one in (reference, *outliers.values()))
+        return tuple(reference)
+
+    for engine in (evaluating, fitting):
+        monkeypatch.setattr(engine, "ENOUGH", 20)
+        monkeypatch.setattr(engine, "choose", watch)
+    for turn in (torch.arange(90), torch.arange(89, -1, -1)):
+        others = {"dark": (0.2 * new[0][:90])[turn], "mirrored": new[0][:90].flip(3)[turn]}
+        xai.ood.evaluate(digits, fitted, new[0][90:180][turn], others, probes="none", rounds=0)
+        xai.ood.fit(digits, known[0][-90:][turn], methods=["msp", "energy"], holdout=0.5, outliers=others, choose=True)
+    half = len(shown) // 2
+    assert half == 2 * 2 * 2 + 3
+    for one, other in zip(shown[:half], shown[half:], strict=True):
+        assert len(one) == 20
+        assert one == pytest.approx(other, rel=1e-5)
+
+
+def test_probes_are_made_of_images_from_all_over_the_data(
+    digits: Model, fitted: Run, new: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluating, "PROBED", 3)
+    run = xai.ood.evaluate(digits, fitted, new, probes=["inversion"], rounds=0)
+    guard = open_detector(fitted, digits).guard
+    last = len(new[0]) - 1
+    expected = guard.scores(digits, 1 - new[0][[0, round(last / 2), last]])[COMBINED].sort().values
+    np.testing.assert_allclose(run.array(run.findings[1], "outside"), expected, rtol=1e-4)
 
 
 def test_what_is_found_and_kept_at_the_threshold_is_counted(
@@ -142,6 +183,8 @@ def test_probes_that_cannot_be_made_are_skipped_with_the_reason() -> None:
         xai.ood.evaluate(model, detector, torch.rand(50, 6), probes=["blur"], rounds=0)
 
 
-def test_images_of_the_fit_itself_flatter(digits: Model, fitted: Run, known: Pictures) -> None:
-    run = xai.ood.evaluate(digits, fitted, known, probes=["noise"], rounds=0)
-    assert "are those that the detectors were fitted to: all figures flatter them" in run["evaluation"].record.notes[0]
+def test_images_of_the_fit_itself_flatter(digits: Model, fitted: Run, known: Pictures, new: Pictures) -> None:
+    for images, told in ((known[0], "600 of 600"), (torch.cat((new[0], known[0][[5, 9]])), f"2 of {len(new[0]) + 2}")):
+        run = xai.ood.evaluate(digits, fitted, images, probes=["noise"], rounds=0)
+        (note,) = run["evaluation"].record.notes
+        assert note.startswith(f"{told} in-distribution images are among those that the detectors were fitted to")

@@ -237,6 +237,27 @@ def test_images_for_which_the_outputs_are_no_numbers_are_named() -> None:
     assert xai.ood.fit(model, x, methods=["energy"])["fit"].record.status == "ok"
 
 
+@pytest.mark.parametrize("options", [{"fpr": 0.1}, {"best_split": True}, {"choose": True}])
+def test_known_outliers_without_a_score_are_named(options: dict[str, Any]) -> None:
+    model = xai.load(Darkness(), shape=(1, 4, 4), classes=("a", "b"))
+    x = 0.3 + 0.7 * torch.rand(200, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(AnalysisError, match="NaN or infinite for all 20 images of night"):
+        xai.ood.fit(model, x, methods=["energy"], outliers={"night": 0.1 * x[:20]}, **options)
+
+
+def test_that_all_images_have_the_same_score_is_said() -> None:
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+    x = torch.rand(300, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+
+    def notes() -> tuple[str, ...]:
+        return xai.ood.fit(xai.load(net, shape=(1, 4, 4), classes=("a", "b")), x)["fit"].record.notes
+
+    assert not any("same score" in note for note in notes())
+    with torch.no_grad():
+        net[1].weight.zero_()
+    assert any("gives all held-back images the same score" in note for note in notes())
+
+
 def test_a_model_of_values_has_no_logits_to_look_at() -> None:
     model = xai.load(Linear(), shape=(3, 12, 10), output="values")
     with pytest.raises(NotApplicableError, match="values, not classes"):

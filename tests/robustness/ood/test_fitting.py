@@ -66,7 +66,7 @@ def test_missing_classes_and_single_images_are_said() -> None:
     kinds = [detectors.get(name)() for name in ("mahalanobis", "gram")]
     found = fit(Reader(model()), [Batch(pictures(31), labels)], kinds)
     assert "1 of 3 classes have no image: they have no centre" in found.notes
-    assert any("1 classes have one image" in note for note in found.notes)
+    assert any("1 of 3 classes have one image each" in note for note in found.notes)
     assert found.fitted["mahalanobis"].state["classes"].tolist() == [0, 2]
     assert any("1 of 3 classes have no limits" in note for note in found.notes)
     limits = found.fitted["gram"].state

@@ -7,12 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.special import softmax
+from scipy.special import logsumexp, softmax
 from scipy.stats import chi2, gaussian_kde, kstest
 
 from tests.robustness.ood.subjects import CLASSES, DIMENSIONS, blobs, fitted, generator, head, seen
 from xai.errors import AnalysisError
 from xai.robustness.ood.detectors.base import detectors
+from xai.robustness.ood.detectors.kde import smoothed
 
 
 def made(name: str, **parameters: object):
@@ -211,6 +212,15 @@ def test_kde_agrees_with_scipy_where_data_are_and_goes_on_beyond() -> None:
     assert found[:50] == pytest.approx(-kernel.logpdf(new.numpy().T), abs=0.02)
     assert found[51:53] - found[50:52] == pytest.approx([found[51] - found[50]] * 2)
     assert found[50] > found[:50].max()
+
+
+def test_kde_between_two_heaps_is_that_of_the_nearer_however_far_they_are() -> None:
+    shares = torch.zeros(256, dtype=torch.float64)
+    shares[3], shares[250] = 0.25, 0.75
+    away = (torch.arange(256)[:, None] - torch.tensor([3, 250])).double()
+    for step in (0.01, 0.2, 1.0, 20.0):
+        found = smoothed(shares, torch.tensor(step, dtype=torch.float64)).numpy()
+        assert found == pytest.approx(logsumexp(-0.5 * (step * away.numpy()) ** 2, 1, b=[0.25, 0.75]), rel=1e-12)
 
 
 def test_gram_adds_up_what_leaves_the_limits_of_the_answered_class() -> None:

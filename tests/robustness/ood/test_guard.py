@@ -64,8 +64,12 @@ def test_new_images_are_kept_and_foreign_ones_found(
 
 def test_too_few_held_back_images_and_wrong_counts_are_refused(guard: Guard) -> None:
     scores = {name: torch.rand(30) for name in guard.fitted.fitted}
-    with pytest.raises(UsageError, match=r"expected at least 19 held-back images .* received 15"):
+    with pytest.raises(UsageError, match=r"expected at least 37 held-back images .* received 30"):
         calibrate(guard.fitted, scores, torch.arange(30))
+    with pytest.raises(UsageError, match=r"expected at least 2 held-back images .* received 1: half"):
+        calibrate(guard.fitted, {name: values[:1] for name, values in scores.items()}, torch.arange(1), keep=0.5)
+    enough = {name: torch.rand(37) for name in guard.fitted.fitted}
+    assert calibrate(guard.fitted, enough, torch.arange(37)).calibrations[COMBINED].threshold.keeps.value == 0.95
     with pytest.raises(UsageError, match="expected 29 scores of every detector"):
         calibrate(guard.fitted, scores, torch.arange(29))
 

@@ -54,6 +54,17 @@ def test_perfect_useless_and_reversed() -> None:
     assert evaluate(high, low, rounds=0)["FPR95"].value == 1.0
 
 
+def test_what_no_image_showed_is_not_ruled_out() -> None:
+    """Of perfectly told images every draw is perfect, too: a bootstrap alone would be certain."""
+    found = evaluate(torch.zeros(30), torch.ones(50), rounds=20)
+    assert [found["AUROC"].low, found["AUROC"].high] == [pytest.approx(binomtest(30, 30).proportion_ci().low), 1]
+    assert found["FPR95"].low == 0
+    assert found["FPR95"].high >= binomtest(0, 50).proportion_ci().high
+    reversed_ = evaluate(torch.ones(30), torch.zeros(50), rounds=20)
+    assert [reversed_["AUROC"].low, reversed_["AUROC"].high] == [0, pytest.approx(1 - found["AUROC"].low)]
+    assert reversed_["FPR95"].low == pytest.approx(binomtest(50, 50).proportion_ci().low)
+
+
 def test_intervals_are_seeded_and_hold_the_truth() -> None:
     truth, hits = norm.cdf(1 / 2**0.5), 0
     for seed in range(100):

@@ -23,6 +23,7 @@ from xai.robustness.ood.saving import Packed, pack, unpack
 FIT = "ood-fit"
 FACTS, TENSORS = "detectors", "detectors' tensors"
 PICTURES, DIRECTIONS, KNOWN = "gallery", "gallery features", "gallery rows"
+SEEN = "keys"  # of what was seen
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,14 @@ class Detector:
         known: some of the held-back images; None if none are remembered.
         facts: sha256 of the detectors.
         source: where it comes from, for people.
-        data: digest of the images that it was fitted to and calibrated on.
+        seen: (n,) int64, rising: `content_keys` of the images that it was fitted to and calibrated on.
     """
 
     guard: Guard
     known: Known | None
     facts: str
     source: str
-    data: str
+    seen: np.ndarray
 
 
 def put_detector(store: Store, guard: Guard, known: Known | None) -> dict[str, Artefact]:
@@ -114,8 +115,10 @@ def _opened(run: Evidence, name: str, model: Model) -> Detector:
     held = fitted.artefacts
     packed = Packed(*(get_bytes(run.store, held[part]) for part in (FACTS, TENSORS)))
     guard = unpack(packed, model, name)
-    learnt = str(fitted.parameters.get("data digest", ""))
-    return Detector(guard, _known(run, fitted, model, name), held[FACTS].sha256, name, learnt)
+    seen = get(run.store, held[SEEN]) if SEEN in held else np.zeros(0, np.int64)
+    if seen.ndim != 1 or seen.dtype != np.int64:
+        raise RefusedFileError(f"detector {name}: what it says of the images it has seen is no list of keys; fit anew")
+    return Detector(guard, _known(run, fitted, model, name), held[FACTS].sha256, name, seen)
 
 
 def _known(run: Evidence, fitted: Finding, model: Model, name: str) -> Known | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -17,16 +17,16 @@ from xai.data.dataset import DataSet, open_data
 from xai.engine.facts import model_record, versions
 from xai.engine.ood.detector import Detector
 from xai.engine.ood.score import not_scored
-from xai.engine.ood.watch import Scored, Watch, watched
+from xai.engine.ood.watch import Scored, Watch, some_scored, watched
 from xai.engine.ood.words import title_of
-from xai.errors import AnalysisError, NotApplicableError, UsageError, unknown
+from xai.errors import NotApplicableError, UsageError, unknown
 from xai.models.model import Model
 from xai.reports.artefacts import MemoryStore, Store, put, put_rows
 from xai.reports.intervals import clopper_pearson
 from xai.reports.records import Finding, RunRecord, Scalar, Value
 from xai.reports.run import Run
 from xai.robustness.ood.combination import choose, combination
-from xai.robustness.ood.guard import COMBINED, Guard, parted
+from xai.robustness.ood.guard import COMBINED, Guard, parted, some
 from xai.robustness.ood.metrics import Measured
 from xai.robustness.ood.metrics import evaluate as measured
 from xai.robustness.ood.probes import PROBES
@@ -61,13 +61,20 @@ class Outliers:
         name: of the set, or the probe.
         nearness: as its user sees it.
         scores: (n,) by detector and combination.
+        keys: (n,) what tells these images apart.
         images: how many there are.
     """
 
     name: str
     nearness: Nearness
     scores: Scores
+    keys: torch.Tensor
     images: int
+
+    def few(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
+        """Return the scores of as many images as members are chosen on, by detector."""
+        places = some(self.keys, ENOUGH)
+        return {name: self.scores[name][places] for name in names}
 
 
 def probes_named(names: Iterable[str] | None) -> tuple[str, ...]:
@@ -146,12 +153,7 @@ def evaluate(
 
     def scored(number: int, name: str, data: DataSet, probe: str = "") -> Scored:
         place = None if folder is None else folder / f"{number:03}"
-        found = watched(watch, data, asked, place, jobs=jobs, stage=f"scoring {name}", probe=probe)
-        if len(found.without) == found.outcome.images:
-            raise AnalysisError(
-                f"outputs or scores are NaN or infinite for all {found.outcome.images} images of {name}"
-            )
-        return found
+        return some_scored(watched(watch, data, asked, place, jobs=jobs, stage=f"scoring {name}", probe=probe), name)
 
     known = scored(0, "in-distribution images", inside)
     told = list(not_scored(known))
@@ -159,15 +161,15 @@ def evaluate(
     for number, (name, (nearness, data)) in enumerate(outside.items(), start=1):
         found = scored(number, name, data)
         told += [f"{name}: {line}" for line in (*data.notes, *found.outcome.notes(data), *not_scored(found))]
-        sets.append(Outliers(name, nearness, found.scores(), found.outcome.images))
-    few, skipped = inside.limited(PROBED), []
+        sets.append(Outliers(name, nearness, found.scores(), found.keys, found.outcome.images))
+    few, skipped = _spread(inside, PROBED), []
     for number, name in enumerate(probes, start=len(outside) + 1):
         try:
             found = scored(number, name, few, name)
         except NotApplicableError as error:
             skipped.append(_blank(name).model_copy(update={"status": "skipped", "reason": str(error)}))
             continue
-        sets.append(Outliers(name, Nearness.PROBE, found.scores(), found.outcome.images))
+        sets.append(Outliers(name, Nearness.PROBE, found.scores(), found.keys, found.outcome.images))
     if not sets:
         raise UsageError(
             f"no probe could be made of such inputs ({skipped[0].reason}): name outliers with --ood NAME=DATA"
@@ -213,16 +215,26 @@ class _Evaluation:
     def _left_out(self) -> dict[str, dict[str, Measured]]:
         """Return the figures of the combination whose members all sets but the judged one chose.
 
-        Half of the in-distribution images take part in choosing, the others are judged on.
+        Either half of the in-distribution images is judged by the combination that the other half helped to choose.
+        Figures are the mean of both, so that no image is left unjudged; so are the ends of their intervals, which are
+        those of half as many images.
         """
-        keys = torch.tensor([row["key"] for row in self.known.rows() if row["scores"]], dtype=torch.int64)
-        first, second = parted(keys)
-        if len(self.sets) < 2 or not len(first):
+        keys = self.known.keys
+        halves = parted(keys)
+        if len(self.sets) < 2 or not len(halves[0]):
             return {}
-        reference = {name: self.inside[name][first] for name in self.guard.fitted.fitted}
-        rest = {name: self.inside[name][second] for name in reference}
-        small = {name: values[:ENOUGH] for name, values in reference.items()}
-        few = {one.name: {name: one.scores[name][:ENOUGH] for name in reference} for one in self.sets}
+        by_half = [self._chosen_on(keys, *ways) for ways in (halves, halves[::-1])]
+        return {one.name: _mean([found[one.name] for found in by_half]) for one in self.sets}
+
+    def _chosen_on(
+        self, keys: torch.Tensor, choosing: torch.Tensor, judged: torch.Tensor
+    ) -> dict[str, dict[str, Measured]]:
+        """Return `_left_out` of the images at some places, which others took part in choosing."""
+        reference = {name: self.inside[name][choosing] for name in self.singles}
+        rest = {name: self.inside[name][judged] for name in self.singles}
+        places = some(keys[choosing], ENOUGH)
+        small = {name: values[places] for name, values in reference.items()}
+        few = {one.name: one.few(self.singles) for one in self.sets}
         found = {}
         for one in self.sets:
             members = choose(small, {name: scores for name, scores in few.items() if name != one.name})
@@ -305,10 +317,12 @@ class _Evaluation:
 
     def _cautions(self) -> tuple[str, ...]:
         """Say so if the images are those of the fit, or fewer of them are kept than was promised."""
-        if self.known.outcome.digest == self.detector.data:
+        keys = self.known.keys.numpy()
+        again = int(np.isin(keys, self.detector.seen).sum())
+        if again:
             return (
-                "the in-distribution images are those that the detectors were fitted to: all figures flatter them; "
-                "give others",
+                f"{again} of {len(keys)} in-distribution images are among those that the detectors were fitted to: the "
+                "figures flatter them; give others",
             )
         keeps = self.guard.calibrations[COMBINED].threshold.keeps
         inside = self.guard.calibrations[COMBINED].threshold.inside(self.inside[COMBINED])
@@ -352,7 +366,8 @@ class _Evaluation:
             value=len(found) / (len(found) + len(self.inside[COMBINED])),
             unit="share of all images, with which AUPR moves",
         )
-        values["best single detector"] = Value(value=title_of(best), unit=f"AUROC {figures[best]['AUROC'].value:.4f}")
+        reached = 100 * figures[best]["AUROC"].value
+        values["best single detector"] = Value(value=title_of(best), unit=f"AUROC {reached:.1f} %")
         blank = _blank(one.name, one.nearness)
         return blank.model_copy(
             update={
@@ -369,6 +384,21 @@ class _Evaluation:
 
     def _kept(self, scores: torch.Tensor) -> Any:
         return put(self.store, scores.sort().values.numpy())
+
+
+def _mean(figures: Sequence[Mapping[str, Measured]]) -> dict[str, Measured]:
+    """Return the mean of figures, and of the ends of their intervals."""
+    fields = ("value", "low", "high")
+    return {
+        name: Measured(*(float(np.mean([getattr(one[name], field) for one in figures])) for field in fields))
+        for name in figures[0]
+    }
+
+
+def _spread(data: DataSet, count: int) -> DataSet:
+    """Return at most so many entries, evenly spread: the first ones might all be of one class."""
+    places = np.linspace(0, len(data) - 1, min(count, len(data))).round().astype(np.int64)
+    return replace(data, chosen=np.asarray(data.chosen)[places])
 
 
 def _blank(name: str, nearness: Nearness = Nearness.PROBE) -> Finding:

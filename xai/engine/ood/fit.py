@@ -13,10 +13,10 @@ import torch
 
 from xai.data.dataset import DataSet
 from xai.engine.facts import model_record, versions
-from xai.engine.ood.detector import FIT, Known, put_detector
+from xai.engine.ood.detector import FIT, SEEN, Known, put_detector
 from xai.engine.ood.learn import Counts, Learning
 from xai.engine.ood.plan import FitPlan, Way
-from xai.engine.ood.watch import Row, Scored, Watch, watched
+from xai.engine.ood.watch import Row, Scored, Watch, some_scored, watched
 from xai.engine.ood.words import accuracy_words, card_accuracy, title_of
 from xai.engine.outcome import LISTED
 from xai.engine.sweep import Sweep, shard_size
@@ -31,12 +31,13 @@ from xai.robustness.ood.combination import choose
 from xai.robustness.ood.detectors.base import Detector
 from xai.robustness.ood.fitting import FittedSet
 from xai.robustness.ood.gallery import Gallery, directions
-from xai.robustness.ood.guard import COMBINED, Guard, calibrate, parted
+from xai.robustness.ood.guard import COMBINED, Guard, calibrate, parted, some
 from xai.robustness.ood.statistics import drawn
 from xai.runtime import Runtime
 
 DETECTOR = "ood-detector"
 ENOUGH = 200  # images of a set that members of a combination are chosen on
+ALIKE = 1e-6  # of the largest score: less of a difference is rounding
 _GALLERY_SEED = 31
 
 
@@ -82,8 +83,11 @@ def fit(
     watch = Watch(model, fitted, sweep.runtime)
     held = _held_back(data, counts, watch, plan, folder, jobs)
     known = {
-        name: watched(
-            watch, one, plan.described(), folder and folder / f"known-{place}", jobs=jobs, stage=f"scoring {name}"
+        name: some_scored(
+            watched(
+                watch, one, plan.described(), folder and folder / f"known-{place}", jobs=jobs, stage=f"scoring {name}"
+            ),
+            name,
         )
         for place, (name, one) in enumerate((outliers or {}).items())
     }
@@ -129,16 +133,19 @@ def _held_back(
 
 def _calibrated(fitted: FittedSet, held: Scored, known: Mapping[str, Scored], plan: FitPlan) -> Guard:
     """Return the detectors with their thresholds."""
-    scores = held.scores()
-    keys = torch.tensor([row["key"] for row in held.rows()], dtype=torch.int64)
+    scores, keys = held.scores(), held.keys
     outside = {name: one.scores() for name, one in known.items()}
     members: tuple[str, ...] = ()
     if plan.choose:
-        first = parted(keys)[0][:ENOUGH]
-        few = {name: {key: values[:ENOUGH] for key, values in one.items()} for name, one in outside.items()}
-        members = choose({name: values[first] for name, values in scores.items()}, few)
+        first = parted(keys)[0]
+        few = {name: _rows(outside[name], some(one.keys, ENOUGH)) for name, one in known.items()}
+        members = choose(_rows(scores, first[some(keys[first], ENOUGH)]), few)
     guard = calibrate(fitted, scores, keys, plan.keep, members=members)
     return guard if plan.way is Way.KEEP else _against(guard, outside, plan)
+
+
+def _rows(scores: Mapping[str, torch.Tensor], places: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {name: values[places] for name, values in scores.items()}
 
 
 def _against(guard: Guard, outside: Mapping[str, Mapping[str, torch.Tensor]], plan: FitPlan) -> Guard:
@@ -159,7 +166,7 @@ def _remembered(held: Scored, watch: Watch, plan: FitPlan) -> Known | None:
     """Return some of the held-back images, read again: which they are follows from what they hold."""
     if not plan.gallery:
         return None
-    drawn_by = drawn(torch.tensor([row["key"] for row in held.rows()], dtype=torch.int64), _GALLERY_SEED)
+    drawn_by = drawn(held.keys, _GALLERY_SEED)
     chosen = set(drawn_by.argsort(stable=True)[: plan.gallery].tolist())
     wanted = {row["id"] for place, row in enumerate(held.rows()) if place in chosen}
     places = [index for index in range(len(held.data)) if held.data.id(index) in wanted]
@@ -222,11 +229,26 @@ def _findings(
         status="ok",
         parameters=settings,
         values=values,
-        notes=(*doubts, *guard.fitted.notes),
-        artefacts={**put_detector(store, guard, remembered), "held": put(store, combined.scores.numpy())},
+        notes=(*doubts, *_all_alike(held), *guard.fitted.notes),
+        artefacts={
+            **put_detector(store, guard, remembered),
+            SEEN: put(store, np.unique(np.array(counts.keys, dtype=np.int64))),
+            "held": put(store, combined.scores.numpy()),
+        },
     )
     combinations = [_combination(name, guard, store) for name in guard.combinations]
     return (whole, *combinations, *(_detector(one, guard, store) for one in plan.detectors))
+
+
+def _all_alike(held: Scored) -> tuple[str, ...]:
+    """Say so if every detector scores all held-back images the same, rounding aside: it could tell nothing apart."""
+    spans = [(values.max() - values.min(), values.abs().max()) for values in held.scores().values()]
+    if any(width > ALIKE * largest for width, largest in spans):
+        return ()
+    return (
+        "every detector gives all held-back images the same score: the model answers alike whatever it is shown, and "
+        "the verdict means nothing; look at the inputs, their preprocessing and the model",
+    )
 
 
 def _combination(name: str, guard: Guard, store: Store) -> Finding:

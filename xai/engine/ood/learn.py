@@ -45,6 +45,7 @@ class Counts:
         done: shards.
         images: that were learnt of.
         held: indices of those that were held back.
+        keys: of all images that were read; see `content_keys`.
         labelled: images that were learnt of and have a label.
         right: those of them whose answer is the label.
         treated: images by what was done to them.
@@ -55,6 +56,7 @@ class Counts:
     done: int = 0
     images: int = 0
     held: list[int] = field(default_factory=list)
+    keys: list[int] = field(default_factory=list)
     labelled: int = 0
     right: int = 0
     treated: Counter[str] = field(default_factory=Counter)
@@ -123,6 +125,7 @@ class Learning:
         if not part.samples:
             return
         keys = content_keys(part.inputs)
+        counts.keys += keys.tolist()
         held = held_back(keys, self.plan.holdout)
         counts.held += [index for index, back in zip(part.indices, held.tolist(), strict=True) if back]
         chosen = (~held).nonzero()[:, 0]

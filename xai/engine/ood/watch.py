@@ -15,6 +15,7 @@ from xai.data.samples import Sample
 from xai.engine.outcome import Gathered
 from xai.engine.shards import Answer
 from xai.engine.sweep import Sweep, shard_size
+from xai.errors import AnalysisError
 from xai.models.model import Model
 from xai.robustness.ood.detectors.base import Reads, Seen
 from xai.robustness.ood.features import Reader, content_keys
@@ -108,9 +109,21 @@ class Scored:
         return tabled(self.rows())
 
     @property
+    def keys(self) -> torch.Tensor:
+        """What tells the images of `scores` apart, (n,) int64; see `content_keys`."""
+        return torch.tensor([row["key"] for row in self.rows() if row["scores"] is not None], dtype=torch.int64)
+
+    @property
     def without(self) -> list[str]:
         """The ids of images whose scores are no numbers."""
         return [row["id"] for row in self.rows() if row["scores"] is None]
+
+
+def some_scored(found: Scored, name: str) -> Scored:
+    """Return what was found of images called so; raise AnalysisError if none of them has scores."""
+    if len(found.without) == found.outcome.images:
+        raise AnalysisError(f"outputs or scores are NaN or infinite for all {found.outcome.images} images of {name}")
+    return found
 
 
 def tabled(rows: Iterable[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
