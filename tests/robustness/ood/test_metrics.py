@@ -62,7 +62,7 @@ def test_what_no_image_showed_is_not_ruled_out() -> None:
     assert found["FPR95"].high >= binomtest(0, 50).proportion_ci().high
     reversed_ = evaluate(torch.ones(30), torch.zeros(50), rounds=20)
     assert [reversed_["AUROC"].low, reversed_["AUROC"].high] == [0, pytest.approx(1 - found["AUROC"].low)]
-    assert reversed_["FPR95"].low == pytest.approx(binomtest(50, 50).proportion_ci().low)
+    assert reversed_["FPR95"].low <= binomtest(50, 50).proportion_ci().low
 
 
 def test_intervals_are_seeded_and_hold_the_truth() -> None:
