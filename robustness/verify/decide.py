@@ -22,7 +22,7 @@ from xai.robustness.verify.domains import Domain
 from xai.robustness.verify.falsify import Falsifier, Network
 from xai.robustness.verify.problem import Problem
 from xai.robustness.verify.property import Case, Property
-from xai.robustness.verify.search import search
+from xai.robustness.verify.search import LATE, search
 from xai.robustness.verify.ways import Way
 
 
@@ -151,7 +151,7 @@ class Verifier:
                 yield self._searched(number, way, falsifiers[number])
         except TimeUpError:
             (_, falsifier), *_ = falsifiers.items()
-            yield _not_decided("time is up", falsifier.problem.case, bound, 1)
+            yield _not_decided(LATE, falsifier.problem.case, bound, 1)
         except NotApplicableError as refused:
             yield _not_decided(str(refused), next(iter(falsifiers.values())).problem.case, bound, 0)
 

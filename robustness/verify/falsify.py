@@ -122,4 +122,8 @@ class Falsifier:
         found = points.float()
         infinity = torch.tensor(torch.inf, device=found.device)
         found = torch.where(found.double() < lower, torch.nextafter(found, infinity), found)
-        return torch.where(found.double() > upper, torch.nextafter(found, -infinity), found)
+        found = torch.where(found.double() > upper, torch.nextafter(found, -infinity), found)
+        if self.problem.case.single is None:
+            return found
+        least, most = self.problem.case.single
+        return torch.minimum(torch.maximum(found, least), most)

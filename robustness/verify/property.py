@@ -18,12 +18,14 @@ class Case:
         matrix: (rows, outputs) float64, over the model's outputs in one row.
         limits: (rows,) float64; the output y must not be where matrix @ y <= limits in every row.
         name: what it would mean, such as "class 7 wins".
+        single: the lowest and the highest input (...) in float32 that certainly belong, where rounding leaves a doubt.
     """
 
     region: Inputs
     matrix: torch.Tensor
     limits: torch.Tensor
     name: str = ""
+    single: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def slack(self, outputs: torch.Tensor) -> torch.Tensor:
         """Return how far outputs (n, outputs) are from the violation, (n,) float64: it is there at 0 and below."""

@@ -12,6 +12,8 @@ from xai.robustness.verify.domains import Domain
 from xai.robustness.verify.falsify import Falsifier
 from xai.robustness.verify.ways import Way
 
+LATE = "time is up"
+
 
 @dataclass(frozen=True)
 class Found:
@@ -61,7 +63,7 @@ def search(way: Way, falsifier: Falsifier, stop: Callable[[], bool], most: int =
         chosen = [heapq.heappop(waiting)[2] for _ in range(min(len(waiting), max(1, way.batch // 2)))]
         lowest = chosen[0].bound
         if stop():
-            return Found(False, None, lowest, parts, (), "time is up")
+            return Found(False, None, lowest, parts, (), LATE)
         if not all(domain.next for domain in chosen):
             return Found(False, None, lowest, parts, (), "a part cannot be cut any further")
         if len(waiting) > most:

@@ -138,11 +138,13 @@ def property_of(spec: Spec, shape: Sequence[int], layout: str = "channels first"
             f"received one of {math.prod(shape)} ({given}): give the network that the property was written for"
         )
     regions: dict[Box, Inputs] = {}
+    cases = []
     for case in spec.cases:
         if case.box not in regions:
             ends = Interval(*(_shaped(end, shape, layout)[None, None] for end in (case.lower, case.upper)))
             regions[case.box] = Inputs(ends, ends.middle)
-    cases = (Case(regions[case.box], case.matrix, case.limits, case.rows.name) for case in spec.cases)
+        least, most = (_shaped(end, shape, layout) for end in case.box.single)
+        cases.append(Case(regions[case.box], case.matrix, case.limits, case.rows.name, (least, most)))
     return Property(tuple(cases), spec.source)
 
 

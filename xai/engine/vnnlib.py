@@ -1,0 +1,120 @@
+"""Verification problems as competitions put them: a network's file, a property in VNN-LIB, one of four words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from xai.engine.confirm import Witness, witness
+from xai.errors import XaiError
+from xai.models.model import Model
+from xai.robustness.bounds.methods.base import bounders
+from xai.robustness.bounds.outputs import Bounding
+from xai.robustness.bounds.rounding import Arithmetic
+from xai.robustness.verify.condensed import condensed
+from xai.robustness.verify.decide import Outcome, Verdict, Verifier
+from xai.robustness.verify.search import LATE
+from xai.robustness.verify.vnnlib import Spec, counterexample_text, fitted, flat, read
+
+SAT, UNSAT, UNKNOWN, TIMEOUT = "sat", "unsat", "unknown", "timeout"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is known of a problem.
+
+    Args:
+        word: sat, unsat, unknown or timeout.
+        outcome: with what decided it, and how long that took.
+        counterexample: input and output in VNN-LIB's form; "" where there is none.
+        notes: what a reader must know.
+    """
+
+    word: str
+    outcome: Outcome
+    counterexample: str
+    notes: tuple[str, ...]
+
+
+def answer(model: Model, file: Path, seconds: float, arithmetic: Arithmetic, seed: int) -> Answer:
+    """Decide whether a network has an input that a VNN-LIB file calls unsafe.
+
+    Args:
+        model: the network.
+        file: the property.
+        seconds: after which it is given up; what is under way is ended first.
+        arithmetic: of the network that "unsat" is about.
+        seed: of the random starts of attacks.
+
+    Raises:
+        UsageError: there is no such file, or it is about other inputs or outputs.
+        RefusedFileError: it is no VNN-LIB 1.0 that can be proved.
+        NotApplicableError: the network has no graph, or an operator without a rule.
+    """
+    spec = read(file)
+    wanted = fitted(spec, model)
+    other = witness(model)
+    replay = _Replay(model, spec, other)
+    bounding = Bounding(model, bounders.get("crown")(), arithmetic)
+    verifier = Verifier(
+        condensed(bounding.program),
+        model,
+        bounding.bounder,
+        bounders.get("alpha-crown")(),
+        arithmetic,
+        replay.confirms,
+        seed,
+    )
+    try:
+        outcome = verifier.decide(wanted, seconds)
+    finally:
+        other.rest()
+    return Answer(_word(outcome), outcome, replay.text(outcome.counterexample), tuple(_notes(spec, other, outcome)))
+
+
+@dataclass(frozen=True)
+class _Replay:
+    """Judges counterexamples by the property as it is written, and by another program that runs the file."""
+
+    model: Model
+    spec: Spec
+    other: Witness
+
+    def confirms(self, x: torch.Tensor, y: torch.Tensor) -> bool:
+        """Say whether an input (...) with its output (outputs,) is one for both programs."""
+        return self._violates(x, y) and (self.other.run is None or self._violates(x, self._elsewhere(x)))
+
+    def text(self, x: torch.Tensor | None) -> str:
+        """Return a counterexample as it is printed: with the other program's output, which others will compute."""
+        if x is None:
+            return ""
+        with torch.no_grad():
+            y = self.model(x[None]).flatten() if self.other.run is None else self._elsewhere(x)
+        return counterexample_text(flat(x, self.model.input.layout).tolist(), y.tolist())
+
+    def _violates(self, x: torch.Tensor, y: torch.Tensor) -> bool:
+        return self.spec.violated(flat(x, self.model.input.layout).tolist(), y.tolist())
+
+    def _elsewhere(self, x: torch.Tensor) -> torch.Tensor:
+        assert self.other.run is not None
+        try:
+            return self.other.run(x[None].cpu()).flatten()
+        except (XaiError, ValueError, RuntimeError):
+            return torch.full((self.spec.outputs,), torch.nan)
+
+
+def _word(outcome: Outcome) -> str:
+    if outcome.verdict is Verdict.NOT_DECIDED:
+        return TIMEOUT if outcome.reason == LATE else UNKNOWN
+    return UNSAT if outcome.verdict is Verdict.HOLDS else SAT
+
+
+def _notes(spec: Spec, other: Witness, outcome: Outcome) -> list[str]:
+    notes = []
+    if spec.empty:
+        notes.append(f"{spec.empty} cases of the property hold no input: nothing is said of them")
+    if outcome.verdict is Verdict.VIOLATED:
+        notes.append(f"confirmed by {other.name}" if other.run else f"confirmed by the model alone: {other.reason}")
+    return notes
