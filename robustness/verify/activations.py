@@ -15,7 +15,7 @@ import torch
 from xai.robustness.bounds.analysis import Analysis, Cuts
 from xai.robustness.bounds.elementwise import Elementwise, Lines, Rectifier
 from xai.robustness.bounds.interval import Interval
-from xai.robustness.verify.domains import Domain, Split, box_of, stacked
+from xai.robustness.verify.domains import Domain, Split, box_of, repeated, stacked
 from xai.robustness.verify.problem import Problem
 from xai.robustness.verify.ways import Looked, Way
 
@@ -81,13 +81,16 @@ class Activations(Way):
     def look(self, domains: Sequence[Domain]) -> Looked:
         """Bound some parts."""
         analysis = self._analysis(domains)
+        empty = _without_the_empty(analysis)
         free = self._free(analysis, domains)
         best, seen = self._raised(analysis, free, domains)
+        best = torch.where(empty, torch.inf, best)
         row = best.argmax(0)
         parts = torch.arange(len(domains), device=best.device)
         nexts = self._next(analysis, {step: rows[row, parts] for step, rows in seen.items()}, domains)
         slope = seen[0][row, parts]
         box = analysis.inputs.box
+        nexts = [cuts or self._of_input(number, box, slope) for number, cuts in enumerate(nexts)]
         points = torch.where(slope > 0, box.lower, box.upper)[:, 0]
         found = [
             replace(
@@ -107,12 +110,16 @@ class Activations(Way):
         """Return the whole region's boxes, cut by each part's splits."""
         count, root = len(domains), self.root
         cut = {split.step for domain in domains for split in domain.splits}
-        found = Analysis(root.steps, root.inputs.repeated(count), root.rounding, root.memory)
-        for index, box in root.boxes.items():
-            if index in cut:
-                found.boxes[index] = box_of(box, domains, index)
-            else:
-                found.boxes[index] = Interval(*(end.expand(count, *end.shape[1:]) for end in (box.lower, box.upper)))
+        inputs = root.inputs.repeated(count)
+        whole = {index: repeated(box, count) for index, box in root.boxes.items()}
+        if 0 in cut:
+            inputs = replace(inputs, box=box_of(whole[0], domains, 0))
+            narrower = Analysis(root.steps, inputs, root.rounding, root.memory, around=whole)
+            with torch.no_grad():
+                narrower.spread(self.problem.program.output, narrower.lowest)
+            whole = narrower.boxes
+        found = Analysis(root.steps, inputs, root.rounding, root.memory)
+        found.boxes = {index: box_of(box, domains, index) if index in cut else box for index, box in whole.items()}
         found.lost = {index: lost.expand(count) for index, lost in root.lost.items()}
         return found
 
@@ -123,12 +130,12 @@ class Activations(Way):
             if step in slopes:
                 slopes[step] = old.transpose(0, 1).clone()
         sides, at = {}, {}
-        for step in {split.step for domain in domains for split in domain.splits}:
-            whole = self.root.boxes[step]
-            box = analysis.boxes[step]
-            raised, sunk = box.lower > whole.lower, box.upper < whole.upper
+        for step in {split.step for domain in domains for split in domain.splits} - {0}:
+            nothing = torch.full_like(analysis.boxes[step].lower, torch.inf)
+            held = box_of(Interval(-nothing, nothing), domains, step)
+            raised, sunk = held.lower.isfinite(), held.upper.isfinite() & ~held.lower.isfinite()
             sides[step] = raised.double() - sunk.double()
-            at[step] = torch.where(raised, box.lower, torch.where(sunk, box.upper, torch.zeros_like(box.lower)))
+            at[step] = torch.where(raised, held.lower, torch.where(sunk, held.upper, torch.zeros_like(held.lower)))
         known = stacked(domains, "prices")
         prices = {
             step: known[step].transpose(0, 1).clone() if step in known else side.new_zeros(rows, *side.shape)
@@ -162,6 +169,18 @@ class Activations(Way):
                 group["lr"] *= DECAY
             free.clamp(limits)
         return best, {step: part.detach() for step, part in seen.items()}
+
+    def _of_input(self, part: int, box: Interval, slope: torch.Tensor) -> tuple[Split, ...]:
+        """Return the cut of the input that is left for a part that no activation bends any more."""
+        if not self.problem.region.is_box:
+            return ()
+        lower, middle, upper = (end[part].flatten() for end in (box.lower, box.middle, box.upper))
+        able = (middle > lower) & (middle < upper)
+        if not bool(able.any()):
+            return ()
+        score = (slope[part].flatten().abs() + 1e-9) * (upper - lower)
+        number = int(torch.where(able, score, torch.full_like(score, -1.0)).argmax())
+        return (Split(0, number, float(middle[number]), 1),)
 
     @torch.no_grad()
     def _next(
@@ -200,6 +219,18 @@ class Activations(Way):
         inside = operation.wanted(box)
         at = torch.zeros_like(box.lower) if isinstance(operation, Rectifier) else box.middle
         true = operation.value(at)
-        below, above = true - (lines.low_slope * at + lines.low), lines.high_slope * at + lines.high - true
+        below = true - (lines.low_slope * at + lines.low)
+        above = lines.high_slope * at + lines.high - true
         cost = rows.clamp(min=0) * below - rows.clamp(max=0) * above
         return at, torch.where(inside & (at > box.lower) & (at < box.upper), cost, torch.zeros_like(cost))
+
+
+def _without_the_empty(analysis: Analysis) -> torch.Tensor:
+    """Say which parts (parts,) hold nothing, as their splits contradict each other, and give their boxes some size."""
+    found = torch.zeros(len(analysis.inputs), dtype=torch.bool, device=analysis.inputs.centre.device)
+    for index, box in analysis.boxes.items():
+        crossed = box.lower > box.upper
+        if bool(crossed.any()):
+            found |= crossed.flatten(1).any(1)
+            analysis.boxes[index] = Interval(torch.minimum(box.lower, box.upper), torch.maximum(box.lower, box.upper))
+    return found

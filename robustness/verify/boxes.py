@@ -10,7 +10,7 @@ import torch
 from xai.robustness.bounds.analysis import Analysis
 from xai.robustness.bounds.inputs import Inputs
 from xai.robustness.bounds.interval import Interval
-from xai.robustness.verify.domains import Domain, Split, box_of, stacked
+from xai.robustness.verify.domains import Domain, Split, box_of, repeated, stacked
 from xai.robustness.verify.ways import Looked, Way
 
 
@@ -24,7 +24,7 @@ class Boxes(Way):
     def look(self, domains: Sequence[Domain]) -> Looked:
         """Bound some boxes."""
         problem = self.problem
-        box = box_of(problem.region.box, domains, 0)
+        box = box_of(repeated(problem.region.box, len(domains)), domains, 0)
         around = {
             step: Interval(lower, stacked(domains, "upper")[step]) for step, lower in stacked(domains, "lower").items()
         }

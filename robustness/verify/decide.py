@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import torch
@@ -22,7 +22,7 @@ from xai.robustness.verify.domains import Domain
 from xai.robustness.verify.falsify import Falsifier, Network
 from xai.robustness.verify.problem import Problem
 from xai.robustness.verify.property import Case, Property
-from xai.robustness.verify.search import LATE, search
+from xai.robustness.verify.search import LATE, Search
 from xai.robustness.verify.ways import Way
 
 
@@ -103,8 +103,7 @@ class Verifier:
         """Return what is known of a property after so many seconds at most."""
         begun = time.monotonic()
         self._deadline = begun + seconds
-        outcome = self._decided(wanted)
-        return Outcome(**{**vars(outcome), "seconds": time.monotonic() - begun})
+        return replace(self._decided(wanted), seconds=time.monotonic() - begun)
 
     def _decided(self, wanted: Property) -> Outcome:
         problems = [Problem(self.program, case, self.arithmetic) for case in wanted.cases]
@@ -115,13 +114,18 @@ class Verifier:
             if found is not None:
                 return _violated("attack", falsifier.problem.case, found)
         proofs: list[Proof] = []
+        left: Outcome | None = None
         parts = 0
         for region, numbers in _by_region(wanted.cases):
             for outcome in self._region(region, {number: falsifiers[number] for number in numbers}):
                 parts += outcome.parts
-                if outcome.verdict is not Verdict.HOLDS:
-                    return Outcome(**{**vars(outcome), "parts": parts})
+                if outcome.verdict is Verdict.VIOLATED:
+                    return replace(outcome, parts=parts)
+                if outcome.verdict is Verdict.NOT_DECIDED:
+                    left = left or outcome
                 proofs += outcome.proofs
+        if left is not None:
+            return replace(left, parts=parts)
         by = max((proof.way for proof in proofs), key=_EFFORT.index)
         return Outcome(Verdict.HOLDS, by, 0.0, parts, proofs=tuple(proofs))
 
@@ -133,8 +137,7 @@ class Verifier:
         bound = -float("inf")
         try:
             if next(iter(falsifiers.values())).problem.by_inputs:
-                for number, falsifier in falsifiers.items():
-                    yield self._searched(number, Boxes(falsifier.problem), falsifier)
+                yield from self._searched({number: (Boxes(one.problem), one) for number, one in falsifiers.items()})
                 return
             for bounder in (self.cheap, self.dear):
                 root, found = self._bounded(region, bounder, falsifiers)
@@ -146,9 +149,9 @@ class Verifier:
                 bound = min(found.values())
                 if not falsifiers:
                     return
-            for number in sorted(falsifiers, key=lambda number: found[number]):
-                way = Activations(falsifiers[number].problem, root)
-                yield self._searched(number, way, falsifiers[number])
+            hardest_first = sorted(falsifiers, key=lambda number: found[number])
+            ways = {n: (Activations(falsifiers[n].problem, root), falsifiers[n]) for n in hardest_first}
+            yield from self._searched(ways)
         except TimeUpError:
             (_, falsifier), *_ = falsifiers.items()
             yield _not_decided(LATE, falsifier.problem.case, bound, 1)
@@ -171,14 +174,23 @@ class Verifier:
             found[number] = float(own.beyond(bounder.lowest(analysis, last, own.rows(1))).max())
         return analysis, found
 
-    def _searched(self, number: int, way: Way, falsifier: Falsifier) -> Outcome:
-        case = falsifier.problem.case
-        found = search(way, falsifier, self._late)
-        if found.counterexample is not None:
-            return Outcome(**{**vars(_violated(way.name, case, found.counterexample)), "parts": found.parts})
-        if found.proved:
-            return Outcome(Verdict.HOLDS, way.name, 0.0, found.parts, proofs=(Proof(number, way.name, found.leaves),))
-        return _not_decided(found.stuck, case, found.bound, found.parts)
+    def _searched(self, ways: Mapping[int, tuple[Way, Falsifier]]) -> Iterator[Outcome]:
+        """Search in several cases by turns: one that is met ends all, however long the others take."""
+        searches = {number: Search(way, falsifier) for number, (way, falsifier) in ways.items()}
+        while searches:
+            for number, one in list(searches.items()):
+                case = ways[number][1].problem.case
+                found = one.go_on() or (one.given_up(LATE) if self._late() else None)
+                if found is None:
+                    continue
+                if found.counterexample is not None:
+                    yield replace(_violated(one.way.name, case, found.counterexample), parts=found.parts)
+                elif found.proved:
+                    proof = Proof(number, one.way.name, found.leaves)
+                    yield Outcome(Verdict.HOLDS, one.way.name, 0.0, found.parts, proofs=(proof,))
+                else:
+                    yield _not_decided(found.stuck, case, found.bound, found.parts)
+                del searches[number]
 
 
 _EFFORT = ("CROWN", "alpha-CROWN", Boxes.name, Activations.name)

@@ -58,8 +58,13 @@ def stacked(domains: Sequence[Domain], name: str) -> dict[int, torch.Tensor]:
     return {key: torch.stack([domain.state[name][key] for domain in domains]) for key in keys}
 
 
+def repeated(box: Interval, count: int) -> Interval:
+    """Return so many copies (count, ...) of a box (1, ...)."""
+    return Interval(*(end.expand(count, *end.shape[1:]) for end in (box.lower, box.upper)))
+
+
 def box_of(whole: Interval, domains: Sequence[Domain], step: int) -> Interval:
-    """Return a step's box (domains, ...) in each domain: the whole's (1, ...), cut by the domain's splits."""
+    """Return a step's box (domains, ...) in each domain: the whole's (domains, ...), cut by the domain's splits."""
     ends = []
     for end, side, nearer in ((whole.lower, 1, "amax"), (whole.upper, -1, "amin")):
         size = end[0].numel()
@@ -69,7 +74,7 @@ def box_of(whole: Interval, domains: Sequence[Domain], step: int) -> Interval:
             for split in domain.splits
             if split.step == step and split.side == side
         ]
-        found = end.expand(len(domains), *end.shape[1:]).reshape(-1).clone()
+        found = end.flatten().clone()
         if own:
             places, at = zip(*own, strict=True)
             values = torch.tensor(at, dtype=found.dtype, device=found.device)

@@ -16,6 +16,7 @@ from xai.robustness.verify.problem import Problem
 
 Network = Callable[[torch.Tensor], torch.Tensor]  # float32 (n, ...) -> (n, outputs), as it runs
 STARTS, STEPS, ROUNDS = 24, 40, 3
+NEAR = (0.02, 0.01, 0.003)  # of the region's width: steps from points where bounds are met
 _INWARD = 1 - 2.0**-40  # of the radius: what float64 sums may round by
 
 
@@ -54,6 +55,17 @@ class Falsifier:
             if (found := self.meets(points)) is not None:
                 return found
         return None
+
+    def near(self, points: torch.Tensor) -> torch.Tensor | None:
+        """Return a counterexample at points (n, ...) moved into the region, or a few steps of descent from them."""
+        points = self.inside(points)
+        found = self.meets(points)
+        for share in NEAR:
+            if found is not None:
+                return found
+            points = self._descended(points, share)
+            found = self.meets(points)
+        return found
 
     @torch.no_grad()
     def meets(self, points: torch.Tensor) -> torch.Tensor | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -36,38 +35,47 @@ class Found:
     stuck: str = ""
 
 
-def search(way: Way, falsifier: Falsifier, stop: Callable[[], bool], most: int = 10**6) -> Found:
-    """Decide whether a region holds an input of a case.
+class Search:
+    """Decides whether a region holds an input of a case, a batch of parts at a time.
 
     Args:
         way: how parts are bounded and cut.
         falsifier: asked about the points where bounds are met.
-        stop: whether time is up; asked between batches.
         most: parts that may wait; more do not fit memory.
     """
-    looked = way.look([Domain()])
-    waiting: list[tuple[float, int, Domain]] = []
-    leaves: list[Domain] = []
-    parts = 1
-    while True:
-        found = falsifier.meets(falsifier.inside(looked.points))
-        if found is not None:
-            return Found(False, found, -float("inf"), parts, ())
+
+    def __init__(self, way: Way, falsifier: Falsifier, most: int = 10**6) -> None:
+        self.way, self._falsifier, self._most = way, falsifier, most
+        self._waiting: list[tuple[float, int, Domain]] = [(-float("inf"), 0, Domain())]
+        self._leaves: list[Domain] = []
+        self._parts = self._pushed = 0
+
+    def go_on(self) -> Found | None:
+        """Cut and bound some more parts; return how the search ended, or None if it has not."""
+        count = max(1, self.way.batch // 2)
+        chosen = [heapq.heappop(self._waiting)[2] for _ in range(min(len(self._waiting), count))]
+        if self._parts and not all(domain.next for domain in chosen):
+            return self.given_up("a part cannot be cut any further", chosen[0].bound)
+        parts = [half for domain in chosen for half in domain.halves(domain.next[0])] if self._parts else chosen
+        looked = self.way.look(parts)
+        self._parts += len(parts)
         for domain in looked.domains:
             if domain.bound > 0:
-                leaves.append(domain)
+                self._leaves.append(domain)
             else:
-                heapq.heappush(waiting, (domain.bound, parts + len(waiting) + len(leaves), domain))
-        if not waiting:
-            return Found(True, None, min(leaf.bound for leaf in leaves), parts, tuple(leaves))
-        chosen = [heapq.heappop(waiting)[2] for _ in range(min(len(waiting), max(1, way.batch // 2)))]
-        lowest = chosen[0].bound
-        if stop():
-            return Found(False, None, lowest, parts, (), LATE)
-        if not all(domain.next for domain in chosen):
-            return Found(False, None, lowest, parts, (), "a part cannot be cut any further")
-        if len(waiting) > most:
-            return Found(False, None, lowest, parts, (), f"{most} parts wait, and more would not fit memory")
-        halves = [half for domain in chosen for half in domain.halves(domain.next[0])]
-        looked = way.look(halves)
-        parts += len(halves)
+                self._pushed += 1
+                heapq.heappush(self._waiting, (domain.bound, self._pushed, domain))
+        if not self._waiting:
+            lowest = min(leaf.bound for leaf in self._leaves)
+            return Found(True, None, lowest, self._parts, tuple(self._leaves))
+        found = self._falsifier.near(looked.points)
+        if found is not None:
+            return Found(False, found, -float("inf"), self._parts, ())
+        if len(self._waiting) > self._most:
+            return self.given_up(f"{self._most} parts wait, and more would not fit memory")
+        return None
+
+    def given_up(self, why: str, bound: float = float("inf")) -> Found:
+        """Return how far the search has come."""
+        lowest = min(bound, self._waiting[0][0]) if self._waiting else bound
+        return Found(False, None, lowest, self._parts, (), why)
