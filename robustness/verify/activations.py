@@ -15,13 +15,14 @@ import torch
 from xai.robustness.bounds.analysis import Analysis, Cuts
 from xai.robustness.bounds.elementwise import Elementwise, Lines, Rectifier
 from xai.robustness.bounds.interval import Interval
-from xai.robustness.verify.domains import Domain, Split, box_of, repeated, stacked
+from xai.robustness.verify.domains import Domain, Split, box_of, filled, repeated
 from xai.robustness.verify.problem import Problem
 from xai.robustness.verify.ways import Looked, Way
 
 ITERATIONS = 20
 RATE, DECAY = 0.1, 0.98
 CANDIDATES = 6  # splits that are remembered of a part
+WORK = 10**8  # multiply-adds of a pass that a batch may take: time is asked between batches
 MEMORY = 64 * 2**20  # bytes of coefficients that a batch may take at its widest step
 
 
@@ -71,7 +72,8 @@ class Activations(Way):
         self.root = root
         self.iterations = iterations
         widest = max(torch.Size(step.shape).numel() for step in problem.program.steps)
-        self.batch = max(2, min(256, MEMORY // (8 * widest * len(problem.case.matrix))))
+        rows = len(problem.case.matrix)
+        self.batch = max(4, min(256, MEMORY // (8 * widest * rows), WORK // (problem.program.work * rows)))
         self._bent = {
             index: step.inputs[0]
             for index, step in enumerate(problem.program.steps)
@@ -125,10 +127,8 @@ class Activations(Way):
 
     def _free(self, analysis: Analysis, domains: Sequence[Domain]) -> Free:
         rows = len(self.problem.case.matrix)
-        slopes = {step: start for step, (start, _, _) in analysis.slopes(self.problem.program.output, rows).items()}
-        for step, old in stacked(domains, "slopes").items():
-            if step in slopes:
-                slopes[step] = old.transpose(0, 1).clone()
+        starts = analysis.slopes(self.problem.program.output, rows).items()
+        slopes = filled(domains, "slopes", {step: start.transpose(0, 1) for step, (start, _, _) in starts})
         sides, at = {}, {}
         for step in {split.step for domain in domains for split in domain.splits} - {0}:
             nothing = torch.full_like(analysis.boxes[step].lower, torch.inf)
@@ -136,11 +136,11 @@ class Activations(Way):
             raised, sunk = held.lower.isfinite(), held.upper.isfinite() & ~held.lower.isfinite()
             sides[step] = raised.double() - sunk.double()
             at[step] = torch.where(raised, held.lower, torch.where(sunk, held.upper, torch.zeros_like(held.lower)))
-        known = stacked(domains, "prices")
-        prices = {
-            step: known[step].transpose(0, 1).clone() if step in known else side.new_zeros(rows, *side.shape)
-            for step, side in sides.items()
-        }
+        none = {step: side[:, None].new_zeros(len(side), rows, *side.shape[1:]) for step, side in sides.items()}
+        prices = filled(domains, "prices", none)
+        slopes, prices = (
+            {step: part.transpose(0, 1).contiguous() for step, part in own.items()} for own in (slopes, prices)
+        )
         return Free(slopes, prices, sides, at)
 
     @torch.enable_grad()
@@ -160,7 +160,7 @@ class Activations(Way):
             seen: dict[int, torch.Tensor] = {}
             found = analysis.lowest(last, rows, free.slopes, cuts=free.cuts, seen=seen)
             best = torch.fmax(best, problem.beyond(found.detach()))
-            if adam is None or turn == self.iterations or bool((best > 0).any(0).all()):
+            if adam is None or turn == self.iterations or bool((best > 0).any(0).all()) or self.root.late():
                 break
             adam.zero_grad()
             (-found.sum()).backward()

@@ -53,9 +53,19 @@ class Domain:
 
 
 def stacked(domains: Sequence[Domain], name: str) -> dict[int, torch.Tensor]:
-    """Return what all domains hold under a name, (domains, ...) each."""
-    keys = domains[0].state.get(name, {}).keys()
-    return {key: torch.stack([domain.state[name][key] for domain in domains]) for key in keys}
+    """Return what all domains hold under a name, (domains, ...) each; what some of them do not hold is left out."""
+    keys = set.intersection(*(set(domain.state.get(name, {})) for domain in domains))
+    return {key: torch.stack([domain.state[name][key] for domain in domains]) for key in sorted(keys)}
+
+
+def filled(domains: Sequence[Domain], name: str, blank: Tensors) -> dict[int, torch.Tensor]:
+    """Return what domains hold under a name where they do, and elsewhere the blank's part, (domains, ...) each."""
+    return {
+        key: torch.stack(
+            [domain.state.get(name, {}).get(key, part) for domain, part in zip(domains, parts, strict=True)]
+        )
+        for key, parts in blank.items()
+    }
 
 
 def repeated(box: Interval, count: int) -> Interval:
