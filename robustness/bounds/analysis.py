@@ -55,6 +55,8 @@ class Analysis:
         memory: bytes that the coefficients of one step may take.
         around: boxes of steps that are known beforehand; what is found is kept within them.
         late: asked now and then whether to give up, by a TimeUpError.
+        empty: samples (batch,) that turn out to hold no input, since what is known beforehand contradicts itself; None
+            where that would be a fault.
     """
 
     steps: Sequence[Step]
@@ -63,6 +65,7 @@ class Analysis:
     memory: int = MEMORY
     around: Mapping[int, Interval] = field(default_factory=dict)
     late: Callable[[], bool] = bool  # which says no
+    empty: torch.Tensor | None = None
     boxes: dict[int, Interval] = field(default_factory=dict)
     lost: dict[int, torch.Tensor] = field(default_factory=dict)  # samples (batch,) of which a step says nothing
     _narrowed: dict[int, torch.Tensor] = field(default_factory=dict)  # which numbers were bounded backwards
@@ -215,9 +218,21 @@ class Analysis:
         """The steps whose boxes were bounded backwards."""
         return self._narrowed.keys()
 
+    def _consistent(self, index: int, box: Interval) -> Interval:
+        """Return a box of which no number's bounds contradict each other; samples without inputs are marked."""
+        crossed = box.lower > box.upper
+        if not bool(crossed.any()):
+            return box
+        if self.empty is None:
+            raise AnalysisError(f"bounds of {self.steps[index].layer} contradict each other: this is a fault of xai")
+        self.empty |= crossed.flatten(1).any(1)
+        return Interval(torch.minimum(box.lower, box.upper), torch.maximum(box.lower, box.upper))
+
     def _kept_within(self, index: int, box: Interval) -> Interval:
         """Return a step's box cut to what is known of it beforehand."""
-        return box.within(self.around[index].to(box.lower.dtype)) if index in self.around else box
+        return (
+            self._consistent(index, box.within(self.around[index].to(box.lower.dtype))) if index in self.around else box
+        )
 
     def _without_lost(self, index: int, box: Interval, undefined: torch.Tensor | None) -> Interval:
         """Return a box with nothing known of samples that a number of this step, or of one before it, may be lost of.
@@ -290,9 +305,7 @@ class Analysis:
         else:
             found = self._by_rows(index, wanted, way).to(box.lower.dtype)
         narrow = found.within(box)
-        if bool((narrow.lower > narrow.upper).any()):
-            raise AnalysisError(f"bounds of {self.steps[index].layer} contradict each other: this is a fault of xai")
-        self.boxes[index] = narrow
+        self.boxes[index] = self._consistent(index, narrow)
 
     def _by_rows(self, index: int, wanted: torch.Tensor, way: Backwards) -> Interval:
         """Return bounds of the wanted numbers, all samples together; infinity elsewhere."""
@@ -323,6 +336,8 @@ class Analysis:
 
     def lowest_near(self, start: int, patch: Patch) -> torch.Tensor:
         """Return what `lowest` does of one sample (rows,), for rows that fill a window of the step's map."""
+        if self.late():
+            raise TimeUpError
         near: dict[int, Patch] = {start: patch}
         found = torch.zeros((len(patch.rows), 1), dtype=torch.float64, device=patch.rows.device)
         while near:

@@ -83,10 +83,10 @@ class Activations(Way):
     def look(self, domains: Sequence[Domain]) -> Looked:
         """Bound some parts."""
         analysis = self._analysis(domains)
-        empty = _without_the_empty(analysis)
         free = self._free(analysis, domains)
         best, seen = self._raised(analysis, free, domains)
-        best = torch.where(empty, torch.inf, best)
+        if analysis.empty is not None:
+            best = torch.where(analysis.empty, torch.inf, best)
         row = best.argmax(0)
         parts = torch.arange(len(domains), device=best.device)
         nexts = self._next(analysis, {step: rows[row, parts] for step, rows in seen.items()}, domains)
@@ -112,17 +112,16 @@ class Activations(Way):
         """Return the whole region's boxes, cut by each part's splits."""
         count, root = len(domains), self.root
         cut = {split.step for domain in domains for split in domain.splits}
-        inputs = root.inputs.repeated(count)
-        whole = {index: repeated(box, count) for index, box in root.boxes.items()}
+        boxes = {index: repeated(box, count) for index, box in root.boxes.items()}
+        boxes |= {index: box_of(boxes[index], domains, index) for index in cut}
+        inputs = replace(root.inputs.repeated(count), box=boxes[0])
+        none = torch.zeros(count, dtype=torch.bool, device=inputs.centre.device)
+        found = Analysis(root.steps, inputs, root.rounding, root.memory, boxes, root.late, none)
         if 0 in cut:
-            inputs = replace(inputs, box=box_of(whole[0], domains, 0))
-            narrower = Analysis(root.steps, inputs, root.rounding, root.memory, around=whole)
             with torch.no_grad():
-                narrower.spread(self.problem.program.output, narrower.lowest)
-            whole = narrower.boxes
-        found = Analysis(root.steps, inputs, root.rounding, root.memory)
-        found.boxes = {index: box_of(box, domains, index) if index in cut else box for index, box in whole.items()}
-        found.lost = {index: lost.expand(count) for index, lost in root.lost.items()}
+                found.spread(self.problem.program.output, found.lowest)
+        else:
+            found.boxes, found.lost = boxes, {index: lost.expand(count) for index, lost in root.lost.items()}
         return found
 
     def _free(self, analysis: Analysis, domains: Sequence[Domain]) -> Free:
@@ -223,14 +222,3 @@ class Activations(Way):
         above = lines.high_slope * at + lines.high - true
         cost = rows.clamp(min=0) * below - rows.clamp(max=0) * above
         return at, torch.where(inside & (at > box.lower) & (at < box.upper), cost, torch.zeros_like(cost))
-
-
-def _without_the_empty(analysis: Analysis) -> torch.Tensor:
-    """Say which parts (parts,) hold nothing, as their splits contradict each other, and give their boxes some size."""
-    found = torch.zeros(len(analysis.inputs), dtype=torch.bool, device=analysis.inputs.centre.device)
-    for index, box in analysis.boxes.items():
-        crossed = box.lower > box.upper
-        if bool(crossed.any()):
-            found |= crossed.flatten(1).any(1)
-            analysis.boxes[index] = Interval(torch.minimum(box.lower, box.upper), torch.maximum(box.lower, box.upper))
-    return found
