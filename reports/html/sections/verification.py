@@ -56,8 +56,8 @@ The proof is about {{ numbers }}.</p>
 </table></div></div>
 <div class="scroll" tabindex="0" role="group" aria-label="The verdict on each image"><table class="tiles numbers verdicts">
 <caption>{% if rows | length < total %}{{ rows | length }} of {{ total }} images, violated and undecided ones first; all are in the evidence{% else %}Every image, violated and undecided ones first{% endif %}; best bound: by how much the worst part of the region is known to lie above the limit, proved above 0</caption>
-<thead><tr><th scope="col">image</th><th scope="col">answer</th><th scope="col">verdict</th><th scope="col">decided by</th><th scope="col">seconds</th><th scope="col">parts</th><th scope="col">what else</th></tr></thead>
-{% for row in rows %}<tr><th scope="row">{{ row.id }}</th><td class="name">{{ row.answer }}</td><td class="{{ row.speaks }}"><span class="mark" aria-hidden="true">{{ row.mark }}</span> {{ row.verdict }}</td><td>{{ row.by }}</td><td>{{ "%.2f" | format(row.seconds) }}</td><td>{{ row.parts | count }}</td><td class="reason">{{ row.said }}{% if row.bound is not none %}{{ "; " if row.said }}best bound {{ row.bound | number }}{% endif %}</td></tr>
+<thead><tr><th scope="col">image</th><th scope="col">answer</th><th scope="col">verdict</th><th scope="col">decided by</th><th scope="col" class="figure">seconds</th><th scope="col" class="figure">parts</th><th scope="col">what else</th></tr></thead>
+{% for row in rows %}<tr><th scope="row">{{ row.id }}</th><td class="name">{{ row.answer }}</td><td class="{{ row.speaks }}"><span class="mark" aria-hidden="true">{{ row.mark }}</span> {{ row.verdict }}</td><td>{{ row.by }}</td><td class="figure">{{ "%.2f" | format(row.seconds) }}</td><td class="figure">{{ row.parts | count }}</td><td class="reason">{{ row.said }}{% if row.bound is not none %}{{ "; " if row.said }}best bound {{ row.bound | number }}{% endif %}</td></tr>
 {% endfor %}</table></div>
 """
 
