@@ -21,9 +21,9 @@ from xai.engine.verify import verify
 from xai.errors import UsageError
 from xai.models.model import Model
 from xai.reports.artefacts import FolderStore, get
+from xai.reports.evidence import Evidence
 from xai.reports.intervals import clopper_pearson
 from xai.reports.records import Finding
-from xai.reports.run import Run
 from xai.robustness.verify.decide import Outcome, Verdict
 
 DUAL = {"linf": 1, "l2": 2, "l1": torch.inf}
@@ -183,7 +183,7 @@ def test_probabilities_are_verified_as_their_logits_are(model: Model) -> None:
     assert "holds" in told[0]
 
 
-def comparable(run: Run) -> list[Finding]:
+def comparable(run: Evidence) -> list[Finding]:
     """Return the findings without what the clock says."""
     kept = []
     for finding in run.findings:
