@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from xai.errors import AnalysisError
 from xai.reports.artefacts import MemoryStore, Store, get, put
 from xai.reports.records import Artefact, Finding, InputRecord, RunRecord
 from xai.reports.run import Run
+from xai.robustness.bounds.analysis import TimeUpError
 from xai.robustness.bounds.rounding import Arithmetic
 from xai.robustness.search import Case
 from xai.robustness.verify.decide import Outcome as Decision
@@ -106,7 +107,8 @@ class _Look:
             self._told(Verdict.VIOLATED, ATTACK)
             return
         judge = self._judge()
-        found = self._certified(judge) or judge.decide(max(0.0, self.plan.timeout - (time.perf_counter() - begun)))
+        late = begun + self.plan.timeout
+        found = self._certified(judge, late) or judge.decide(max(0.0, late - time.perf_counter()))
         bound = found.bound if found.bound is not None and math.isfinite(found.bound) else None
         self.row |= {"parts": found.parts, "case": found.case, "bound": bound}
         if found.verdict is Verdict.HOLDS:
@@ -128,15 +130,17 @@ class _Look:
             plan, wanted, plan.network(self.check), lambda output: bool(beyond(wanted, output[None].double())[0]), seed
         )
 
-    def _certified(self, judge: Judge) -> Decision | None:
+    def _certified(self, judge: Judge, late: float) -> Decision | None:
         """Return the proof by one pass of bounds, if that is enough: a search begins with many points instead."""
         bounding, answer = self.plan.bounding, torch.tensor([self.row["predicted"]], device=self.x.device)
         if self.plan.hindrance:
             return None
+        analysis = bounding.analysis(judge.wanted.cases[0].region)
         try:
-            if not bool(bounding.certified(judge.wanted.cases[0].region, answer)):
-                return None
-        except AnalysisError:
+            proved = bounding.certified(replace(analysis, late=lambda: time.perf_counter() > late), answer)
+        except (AnalysisError, TimeUpError):
+            return None
+        if not bool(proved):
             return None
         return Decision(Verdict.HOLDS, bounding.bounder.about.title, 0.0, 1)
 
