@@ -65,6 +65,20 @@ def test_what_its_outputs_can_become_runs(tmp_path: Path, monkeypatch: pytest.Mo
     assert (tmp_path / "my-bounds" / "report.html").is_file()
 
 
+def test_what_is_proved_runs_and_ends_as_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = next(code for code in CONSOLE if "xai verify" in code).splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        assert run(shlex.split(line)[1:]) == 0, line
+    told = capsys.readouterr().err.splitlines()
+    for line in next(code for language, code in BLOCKS if language == "text" and "verified" in code).splitlines():
+        assert line in told
+    assert (tmp_path / "my-proof" / "report.html").is_file()
+
+
 def test_what_it_does_not_know_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     exec(compile(next(code for code in PYTHON if "xai.ood" in code), "README.md", "exec"), {})

@@ -21,13 +21,25 @@ from xai.version import __version__
 
 if TYPE_CHECKING:
     from xai import ood
-    from xai.api import attack, audit, bounds, explain, export, inspect, load
+    from xai.api import attack, audit, bounds, explain, export, inspect, load, verify
     from xai.errors import XaiError
 
-_VERBS = ("load", "attack", "audit", "bounds", "explain", "export", "inspect")
+_VERBS = ("load", "attack", "audit", "bounds", "explain", "export", "inspect", "verify")
 _HOMES = dict.fromkeys(_VERBS, "xai.api") | {"XaiError": "xai.errors"}
 
-__all__ = ["XaiError", "__version__", "attack", "audit", "bounds", "explain", "export", "inspect", "load", "ood"]
+__all__ = [
+    "XaiError",
+    "__version__",
+    "attack",
+    "audit",
+    "bounds",
+    "explain",
+    "export",
+    "inspect",
+    "load",
+    "ood",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:

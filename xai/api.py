@@ -18,12 +18,15 @@ from xai.engine.audit.run import audit as run_audit
 from xai.engine.calls import call_of, check_least, check_model, names_of, options_of, written
 from xai.engine.changes import EXAMPLES
 from xai.engine.choice import Parameters
+from xai.engine.deciding import plan_deciding, plan_verify
 from xai.engine.examined import EXAMPLES as SHOWN
 from xai.engine.explain import explain as run_explain
 from xai.engine.inspect import inspect as run_inspect
 from xai.engine.ood.detector import open_detector
 from xai.engine.plan import plan_explain
+from xai.engine.stated import verify_properties
 from xai.engine.threat import plan_attack
+from xai.engine.verify import verify as run_verify
 from xai.errors import UsageError
 from xai.models.example import Example
 from xai.models.images import ImageLike
@@ -34,6 +37,7 @@ from xai.models.writing import write
 from xai.reports.policy.reading import policy_of, read_policy
 from xai.reports.run import Run
 from xai.robustness.corruptions.base import SEVERITIES
+from xai.robustness.verify.statements import read_statements
 from xai.runtime import Progress, Runtime, resolve_device, silent
 
 
@@ -348,6 +352,81 @@ def bounds(
     )
     runtime = Runtime(device=model.device, seed=seed, progress=progress or silent)
     return certify(images, planned, runtime=runtime, jobs=jobs, examples=examples, command=call)
+
+
+def verify(
+    model: Model,
+    data: Any = None,
+    *,
+    eps: str | float | None = None,
+    norm: str = "linf",
+    properties: str | Path | None = None,
+    timeout: float | None = None,
+    arithmetic: str = "real",
+    limit: int | None = None,
+    labels: str | Path | None = None,
+    examples: int = EXAMPLES,
+    jobs: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Run:
+    """Decide for every image whether its right answer stays the same within a size of the change, or properties.
+
+    Args:
+        model: from `load`; of one without a graph nothing can be proved, but attacks are tried.
+        data: as for `attack`: a path, a pair of inputs (n, ...) and labels, a list of pictures, or one picture.
+        eps: size of the change in input units, a number or "8/255".
+        norm: "linf", "l2" or "l1".
+        properties: a YAML file of properties, instead of data and eps.
+        timeout: seconds for each image or property; default 60.
+        arithmetic: "real" for the network in real numbers, "float" for the float32 network as torch's CPU kernels run
+            it.
+        limit: take only so many images.
+        labels: file with a label each, for arrays that do not bring them.
+        examples: how many of the counterexamples are looked at closer.
+        jobs: images or properties at once; default one a core. What is decided does not depend on it; what is not
+            decided in its time depends on the clock.
+        seed: of everything random.
+        progress: called with (stage, done, total).
+
+    Returns:
+        The run: run["verification"].rows has a row an image with its "verdict" (None where it is wrong without a
+        change), run["verification"].values the shares with their intervals; of properties run.findings has one for
+        each, with its .verdict. run.save(folder) writes report and evidence.
+
+    Raises:
+        xai.errors.UsageError: a name or value does not exist or fit.
+        xai.errors.RefusedFileError: no image could be read, or the properties do not fit the model.
+    """
+    check_model(model)
+    check_least(1, jobs=jobs, limit=limit)
+    check_least(0, examples=examples, seed=seed)
+    if (data is None) == (properties is None):
+        raise UsageError("expected data with eps, or properties; received both or neither")
+    options: dict[str, object] = {"timeout": timeout, "arithmetic": None if arithmetic == "real" else arithmetic}
+    runtime = Runtime(device=model.device, seed=seed, progress=progress or silent)
+    if properties is not None:
+        if eps is not None:
+            raise UsageError("eps was given, and properties say of which inputs they are; leave it out")
+        deciding = plan_deciding(model, timeout=timeout, arithmetic=arithmetic)
+        compiled = read_statements(Path(properties)).compiled(deciding.bounding)
+        call = call_of("verify", model, properties=properties, **options, seed=seed or None)
+        return verify_properties(compiled, deciding, runtime=runtime, jobs=jobs, command=call)
+    planned = plan_verify(model, eps, norm=norm, timeout=timeout, arithmetic=arithmetic)
+    images = open_data(data, model, labels=labels).limited(limit)
+    call = call_of(
+        "verify",
+        model,
+        data,
+        eps=eps,
+        norm=None if norm == "linf" else norm,
+        **options,
+        limit=limit,
+        labels=labels,
+        examples=None if examples == EXAMPLES else examples,
+        seed=seed or None,
+    )
+    return run_verify(images, planned, runtime=runtime, jobs=jobs, examples=examples, command=call)
 
 
 def audit(

@@ -81,6 +81,18 @@ _HEADS = {
         alone_first=True,
         noun="image",
     ),
+    "verify": Head(
+        title="what is proved?",
+        kicker="proof report",
+        before="What is proved of",
+        after="?",
+        caution="What is proved holds for every input of its region, and for no other. What is not decided may hold or "
+        "not. A counterexample is an input that was found, stored, and put before the model again.",
+        alone="What is known",
+        about_alone="Attacks come first, then bounds, then a search that cuts the region until its time is up.",
+        alone_first=True,
+        noun="counterexample",
+    ),
     "audit": Head(
         title="verification report",
         kicker="verification report",

@@ -198,6 +198,8 @@ class Activations(Way):
             numbers.append(number)
             ats.append(at.flatten(1).gather(1, number))
             steps.append(torch.full_like(number, source))
+        if not scores:  # nothing bends
+            return [()] * len(domains)
         score, step, number, at = (torch.cat(part, 1) for part in (scores, steps, numbers, ats))
         found = []
         order = score.argsort(dim=1, descending=True)[:, :CANDIDATES]

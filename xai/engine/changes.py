@@ -112,6 +112,7 @@ class Study:
         stored: the adversarial inputs, an artefact a shard, "adversarial/<shard:06>".
         runtime: device, seed, threads, memory, progress.
         store: keeps the arrays.
+        explained: whether it is looked at what became of the maps.
     """
 
     model: Model
@@ -121,13 +122,14 @@ class Study:
     stored: Mapping[str, Artefact]
     runtime: Runtime
     store: Store
+    explained: bool = True
 
     def of(self, rows: Iterable[Mapping[str, Any]], count: int) -> tuple[tuple[InputRecord, ...], tuple[Finding, ...]]:
         """Return the originals and what is found of up to `count` examples."""
         if count < 0:
             raise UsageError(f"expected a number of examples of at least 0, received {count}")
         chosen = choose(rows, count) if count else []
-        explainers, others = self._explainers() if chosen else ([], "")
+        explainers, others = self._explainers() if chosen and self.explained else ([], "")
         inputs: list[InputRecord] = []
         findings: list[Finding] = []
         for number, row in enumerate(chosen):

@@ -38,6 +38,7 @@ SHOWN = 8  # complaints of one kind that are told one by one
 TOLERANCE = 1e-3  # of outputs, as a share of the largest: another machine sums in another order
 SLACK = 1e-6  # of distances
 BATCH = 32
+REPLAYED = ("robustness", "verification")  # families that keep adversarial inputs, a row an image
 Parts = Mapping[str, Any]
 
 
@@ -132,7 +133,7 @@ class _Asking:
         """Put every adversarial input that was confirmed before the model again, and before another program."""
         found = Checked()
         for finding in self.run.findings:
-            if finding.family == "robustness" and finding.status == "ok":
+            if finding.family in REPLAYED and finding.status == "ok":
                 found += self._attempted(finding.id, lambda: self._replayed(finding))  # noqa: B023  # called at once
         if found.done and self.other.run is None:
             found += Checked(unchecked=(f"adversarial inputs in onnxruntime: {self.other.reason}",))

@@ -1,0 +1,268 @@
+"""xai verify: what is proved?"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from xai.cli.options import (
+    Arch,
+    CardFile,
+    ClassNames,
+    Device,
+    Overwrite,
+    RecordInstead,
+    Seed,
+    TrustModel,
+    rerun,
+    tell_run,
+)
+from xai.cli.place import check_resume, exit_code, named_by, writing_run
+from xai.cli.terminal import say
+from xai.errors import UsageError
+
+if TYPE_CHECKING:
+    from xai.reports.records import Value
+    from xai.reports.run import Run
+
+VIOLATED, NOT_DECIDED = 1, 5
+VNNLIB = (".vnnlib", ".vnnlib.gz")
+WRITTEN = (
+    "eps",
+    "norm",
+    "properties",
+    "timeout",
+    "arithmetic",
+    "labels",
+    "classes",
+    "limit",
+    "examples",
+    "fail_under",
+    "arch",
+    "card",
+)
+VERIFIED, LEFT = "verified accuracy at ", "accuracy under attack at "
+
+
+def verify(
+    model: Annotated[
+        str | None, typer.Argument(help="A file, a folder holding one, torchvision:NAME, timm:NAME or sample:NAME.")
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Images, or one of: a folder (with a sub-folder a class), a CSV or JSON manifest, .npz, idx files, "
+            "sample:NAME; or a property.vnnlib(.gz)."
+        ),
+    ] = None,
+    eps: Annotated[
+        str | None, typer.Option(help="Size of the change in input units: 2/255 or 0.03; needed with images.")
+    ] = None,
+    norm: Annotated[str | None, typer.Option(help="How the change is measured: linf (default), l2 or l1.")] = None,
+    properties: Annotated[
+        Path | None, typer.Option(help="A YAML file of properties, instead of DATA: docs/properties.md.")
+    ] = None,
+    instances: Annotated[
+        Path | None, typer.Option(help="A list of VNN-LIB instances (network, property, timeout), instead of MODEL.")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds for each image or property; default 60, of --instances the list's.")
+    ] = None,
+    arithmetic: Annotated[
+        str | None,
+        typer.Option(
+            help="real (default): the network in real numbers; float: the float32 network, rounding included."
+        ),
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="File with a label each, for arrays without.")] = None,
+    classes: ClassNames = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take only so many images.")] = None,
+    examples: Annotated[int | None, typer.Option(min=0, help="Draw so many of the counterexamples; default 4.")] = None,
+    fail_under: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Verified accuracy that is required: exit with 5 if it is less, with 1 if so is what attacks left. "
+            "Default 1: every image.",
+        ),
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Images at once; default one a core.")] = None,
+    arch: Arch = None,
+    card: CardFile = None,
+    trust_model: TrustModel = False,
+    device: Device = "auto",
+    seed: Seed = 0,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder of the run; default xai-runs/verify-<model>-<n>.")
+    ] = None,
+    overwrite: Overwrite = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run that was killed in that folder.")
+    ] = False,
+    as_json: RecordInstead = False,
+) -> int:
+    """Decide whether MODEL's answers hold for every input near DATA, or properties hold, and write a report.
+
+    Exit codes: 0 if all that is required holds, 1 if something is violated (an image that is wrong without a change
+    included), 5 if something is not decided and nothing is violated.
+    """
+    given = dict(locals())
+    _check_asked(given)
+    if instances is not None:
+        return _instances(given)
+    if data is not None and len(data) == 1 and data[0].endswith(VNNLIB):
+        return _vnnlib(given)
+    check_resume(output, resume=resume)
+    run = _run(given)
+    tell_run(run)
+    return _code(run, fail_under)
+
+
+def _run(given: dict[str, Any]) -> Run:
+    """Plan, verify, and write."""
+    from xai.data.dataset import open_data
+    from xai.engine.changes import EXAMPLES
+    from xai.engine.deciding import plan_deciding, plan_verify
+    from xai.engine.stated import verify_properties
+    from xai.engine.verify import verify as run_verify
+    from xai.models.loading import load
+    from xai.robustness.verify.statements import read_statements
+    from xai.runtime import resolve_device
+
+    name, seed = given["model"], given["seed"]
+    read = None if given["properties"] is None else read_statements(given["properties"])
+    loaded = load(
+        name,
+        arch=given["arch"],
+        card=given["card"],
+        labels=given["classes"],
+        device=resolve_device(given["device"]),
+        seed=seed,
+        trusted=given["trust_model"],
+    )
+    plan = {"timeout": given["timeout"], "arithmetic": given["arithmetic"] or "real"}
+    command = rerun("verify", given, WRITTEN, [name, *(given["data"] or [])])
+    place_of = {"overwrite": given["overwrite"], "resume": given["resume"]}
+    if read is not None:
+        deciding = plan_deciding(loaded, **plan)
+        compiled = read.compiled(deciding.bounding)
+        with writing_run("verify", named_by(name), given["output"], **place_of) as place:
+            run = place.publish(
+                lambda: verify_properties(
+                    compiled,
+                    deciding,
+                    runtime=place.runtime(loaded.device, seed),
+                    store=place.store,
+                    folder=place.done,
+                    jobs=given["jobs"],
+                    command=command,
+                )
+            )
+    else:
+        planned = plan_verify(loaded, given["eps"], norm=given["norm"] or "linf", **plan)
+        data = given["data"]
+        images = open_data(data[0] if len(data) == 1 else data, loaded, labels=given["labels"]).limited(given["limit"])
+        with writing_run("verify", named_by(name), given["output"], **place_of) as place:
+            run = place.publish(
+                lambda: run_verify(
+                    images,
+                    planned,
+                    runtime=place.runtime(loaded.device, seed),
+                    store=place.store,
+                    folder=place.done,
+                    jobs=given["jobs"],
+                    examples=EXAMPLES if given["examples"] is None else given["examples"],
+                    command=command,
+                )
+            )
+    place.show(run, as_json=given["as_json"])
+    return run
+
+
+OF_IMAGES = ("eps", "norm", "labels", "limit", "examples", "fail_under")
+OF_ONE = {"data", "classes", "card", "arch", "jobs"}
+
+
+def _check_asked(given: dict[str, Any]) -> None:
+    """Refuse what does not go together, before a model is loaded."""
+    if given["instances"] is not None:
+        _refuse(given, ("model", "data", "properties", *OF_IMAGES, "classes", "arch", "card"), "--instances names all")
+        return
+    if given["model"] is None:
+        raise UsageError("no MODEL was given; expected one with DATA or --properties, or --instances LIST.csv")
+    if given["properties"] is not None:
+        _refuse(given, ("data", *OF_IMAGES), "--properties says what must hold, and of which inputs")
+        return
+    data = given["data"] or []
+    if not data:
+        raise UsageError("nothing was given to verify; expected DATA with --eps, property.vnnlib, or --properties FILE")
+    if len(data) == 1 and data[0].endswith(VNNLIB):
+        _refuse(given, (*OF_IMAGES, "classes", "jobs"), "a VNN-LIB file says what must hold, and of which inputs")
+    elif any(one.endswith(VNNLIB) for one in data):
+        raise UsageError("expected one VNN-LIB file, or images; received several; of many, see --instances")
+    elif given["eps"] is None:
+        raise UsageError("--eps is missing: name the size of the change in input units, such as --eps 1/255")
+
+
+def _refuse(given: dict[str, Any], names: tuple[str, ...], reason: str) -> None:
+    for name in names:
+        if given[name]:
+            written = name.upper() if name in ("model", "data") else f"--{name.replace('_', '-')}"
+            raise UsageError(f"{written} was given, and {reason}; leave it out")
+
+
+def _vnnlib(given: dict[str, Any]) -> int:
+    (file,) = given["data"]
+    names = ("timeout", "seed", "device", "arch", "card", "trust_model", "output")
+    chosen = {name: given[name] for name in names}
+    verb: Any = importlib.import_module("xai.cli.vnnlib")
+    code: int = verb.one(given["model"], Path(file), arithmetic=given["arithmetic"] or "real", **chosen)
+    return code
+
+
+def _instances(given: dict[str, Any]) -> int:
+    names = ("timeout", "seed", "device", "jobs", "output", "resume", "overwrite")
+    chosen = {name: given[name] for name in names}
+    verb: Any = importlib.import_module("xai.cli.vnnlib")
+    code: int = verb.many(given["instances"], arithmetic=given["arithmetic"] or "real", **chosen)
+    return code
+
+
+def _code(run: Run, fail_under: float | None) -> int:
+    """Return the exit code, and say what it is for."""
+    if exit_code(run):
+        return exit_code(run)
+    stated = [finding for finding in run.findings if finding.family == "property"]
+    return _of_statements(run) if stated else _of_images(run, 1.0 if fail_under is None else fail_under)
+
+
+def _of_statements(run: Run) -> int:
+    verdicts = [finding.verdict for finding in run.findings]
+    for finding in run.findings:
+        say(f"{finding.verdict}: {finding.title}")
+    return VIOLATED if "violated" in verdicts else 0 if set(verdicts) == {"holds"} else NOT_DECIDED
+
+
+def _of_images(run: Run, wanted: float) -> int:
+    whole = run.record.findings[0]
+    if whole.status != "ok":
+        say(f"not decided: nothing could be verified: {whole.reason}")
+        return NOT_DECIDED
+    (name,) = [key.removeprefix(VERIFIED) for key in whole.values if key.startswith(VERIFIED)]
+    proved, left = (_share(whole.values[f"{side}{name}"]) for side in (VERIFIED, LEFT))
+    if proved >= wanted:
+        return 0
+    required = f"and at least {wanted:g} was required"
+    if left < wanted:
+        say(f"violated: at most {left:.4f} are right within {name}, {required}")
+        return VIOLATED
+    say(f"not decided: {proved:.4f} are proved to be right within {name}, {required}; it may still hold")
+    return NOT_DECIDED
+
+
+def _share(value: Value) -> float:
+    return value.value if isinstance(value.value, float) else 0.0
