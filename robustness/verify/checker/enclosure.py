@@ -194,7 +194,7 @@ class Enclosure:
         found = np.zeros(self.batch, dtype=bool)
         for box in self.entering.values():
             found = found | (box.lower > box.upper).any(1)
-        return found
+        return found & (self._largest() < LARGEST)
 
     def _forward(self, place: int) -> Box:
         value = self.network.values[place]
@@ -287,7 +287,8 @@ class Enclosure:
         return np.where(np.isfinite(bound) & (self._largest() < LARGEST), bound, -np.inf)
 
     def _largest(self) -> float:
-        return max(float(box.size.max(initial=0.0)) for box in self.boxes.values())
+        """Return the largest size of any number; NaN where one is not known."""
+        return float(np.max([box.size.max(initial=0.0) for box in self.boxes.values()]))
 
     def _through_sum(self, place: int, value: Affine, rows: Array) -> tuple[list[tuple[int, Array]], Array, Array]:
         parts = [(source, _against(rows, matrix)) for source, matrix in value.parts]

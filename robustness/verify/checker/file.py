@@ -24,6 +24,7 @@ FORMAT = 1
 KEY = "xai.proof"
 MAX_BYTES = 2**34
 MAX_DEPTH = 4096
+MAX_CUTS = 5 * 10**7  # of all leaves together
 LEAF = -1
 INPUT = 0  # the value that a cut is about; a rectifier's input is its place among the names, plus 1
 SHARES = 255  # a slope in one byte is so many parts of 1, and never less than the rectifier's own slope
@@ -114,10 +115,14 @@ class Written:
             raise self.refused("expected a tree of parts with a value, a number and a threshold each")
         found: list[tuple[Cut, ...]] = []
         waiting: list[tuple[Cut, ...]] = [()]
+        count = 0
         for value, number, at in zip(values.tolist(), numbers.tolist(), ends.tolist(), strict=True):
             if not waiting or len(waiting) > MAX_DEPTH:
                 raise self.refused("expected a tree that ends with its last leaf, received more parts")
             cuts = waiting.pop()
+            count += len(cuts)
+            if count > MAX_CUTS:
+                raise self.refused(f"expected leaves of at most {MAX_CUTS} cuts together, received more")
             if value == LEAF:
                 found.append(cuts)
             else:

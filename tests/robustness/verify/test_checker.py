@@ -150,6 +150,20 @@ def test_an_affine_network_is_bounded_to_the_last_digits_and_no_further(kind: st
     assert "part 0 of 1 is not proved: its bound lacks 1e-06" in false.text
 
 
+@pytest.mark.parametrize("kind", [BOXES, WHOLE])
+@pytest.mark.parametrize("far", [1e90, 1e150, 1e308])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_what_overflows_proves_nothing(sign: float, far: float, kind: str, tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
+    for layer in net[::2]:
+        layer.weight.data = torch.full((2, 2), 1e6) * torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
+    model, _ = network_of(net, (2,))  # it reaches any number between those of half their size
+    path = by_hand(model, -1.0, tmp_path / "a", kind, rows=[[sign, 0.0]])
+    rewrite(path, setting("region.0.lower", -far))
+    rewrite(path, setting("region.0.upper", far))
+    assert check_proof(path, model).state is not State.CHECKED
+
+
 def test_a_rectifier_is_bounded_by_its_area(tmp_path: Path) -> None:
     """|x| as relu(x) + relu(-x) is at least 0; the lines of both parts cross at 0 and say at least -1, or 0 for x."""
     net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 2, bias=False))
