@@ -11,7 +11,7 @@ from xai.errors import AnalysisError
 from xai.robustness.bounds.elementwise import Elementwise, Rectifier
 from xai.robustness.bounds.inputs import Inputs
 from xai.robustness.bounds.interval import Interval
-from xai.robustness.bounds.operation import Operation, Pulled, Relaxation, total
+from xai.robustness.bounds.operation import Operation, Pulled, Relaxation, shares, total
 from xai.robustness.bounds.rounding import Arithmetic, Rounding
 from xai.robustness.bounds.windows import Patch, back, is_map, patches
 
@@ -44,6 +44,23 @@ class TimeUpError(Exception):
     """Bounds took longer than they may."""
 
 
+@dataclass(frozen=True)
+class Kept:
+    """Slopes that bounds were met with.
+
+    Args:
+        step: whose value was bounded.
+        numbers: (rows,) the number of it that each row is about, where it is about one.
+        signs: (rows,) 1 where it was bounded from below, -1 from above.
+        shares: (rows, batch, ...) uint8 by step; see `xai.robustness.bounds.operation.shares`.
+    """
+
+    step: int
+    numbers: torch.Tensor
+    signs: torch.Tensor
+    shares: Slopes
+
+
 @dataclass
 class Analysis:
     """What is known of a network's values for all inputs of a region; it grows as bounds are computed.
@@ -57,6 +74,7 @@ class Analysis:
         late: asked now and then whether to give up, by a TimeUpError.
         empty: samples (batch,) that turn out to hold no input, since what is known beforehand contradicts itself; None
             where that would be a fault.
+        kept: filled with the slopes that optimised bounds were met with; None where nobody asks for them.
     """
 
     steps: Sequence[Step]
@@ -66,6 +84,7 @@ class Analysis:
     around: Mapping[int, Interval] = field(default_factory=dict)
     late: Callable[[], bool] = bool  # which says no
     empty: torch.Tensor | None = None
+    kept: list[Kept] | None = None
     boxes: dict[int, Interval] = field(default_factory=dict)
     lost: dict[int, torch.Tensor] = field(default_factory=dict)  # samples (batch,) of which a step says nothing
     _narrowed: dict[int, torch.Tensor] = field(default_factory=dict)  # which numbers were bounded backwards
@@ -184,6 +203,26 @@ class Analysis:
             if free is not None and bool(free.where.any()):
                 found[index] = free.start.expand(rows, *free.start.shape).clone(), free.low, free.high
         return found
+
+    def keep(self, step: int, rows: torch.Tensor, slopes: Slopes) -> None:
+        """Remember with which slopes (rows, batch, ...) rows (rows, batch, ...) of a step's value were bounded."""
+        if self.kept is None:
+            return
+        flat = rows[:, 0].flatten(1)
+        numbers = flat.abs().argmax(1)
+        own = {index: shares(slope, self._least(index)) for index, slope in slopes.items()}
+        self.kept.append(Kept(step, numbers, flat.gather(1, numbers[:, None])[:, 0].sign(), own))
+
+    def _least(self, index: int) -> torch.Tensor:
+        free = self.relaxation(index)[0].free
+        assert free is not None
+        return free.low
+
+    @property
+    def open(self) -> dict[int, torch.Tensor]:
+        """For each step with free slopes which of its numbers (batch, ...) have one."""
+        found = {index: relaxation.free for index, (relaxation, _) in self._relaxed.items()}
+        return {index: free.where for index, free in found.items() if free is not None}
 
     def relaxation(self, index: int) -> tuple[Relaxation, torch.Tensor]:
         """Return a step's linear bounds, and what rounding can carry its outputs off by (batch, ...)."""

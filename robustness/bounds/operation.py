@@ -7,7 +7,7 @@ have a row for each bound before that: (rows, batch, ...).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,6 +15,8 @@ import torch
 from xai.robustness.bounds.interval import Interval
 from xai.robustness.bounds.rounding import Arithmetic, Rounding
 
+SHARES = 255  # of a slope that is written in one byte
+Tensors = dict[int, torch.Tensor]
 Pulled = tuple[list[torch.Tensor], torch.Tensor]
 
 
@@ -137,6 +139,24 @@ def total(rows: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     if len(values) > 1:  # batched products of a matrix and a vector are slower than what they are made of
         return (flat * values).sum(-1)
     return torch.einsum("rbn,bn->rb", flat, values)
+
+
+def picked(where: torch.Tensor, new: Mapping[int, torch.Tensor], old: Mapping[int, torch.Tensor]) -> Tensors:
+    """Return for each step the new numbers (rows, batch, ...) where (rows, batch) says so, the old ones elsewhere."""
+    return {
+        step: torch.where(where.reshape(*where.shape, *(1,) * (part.ndim - 2)), part.detach(), old[step])
+        for step, part in new.items()
+    }
+
+
+def shares(slopes: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
+    """Return snapped slopes as bytes: parts of 255, or 0 for the smallest slope that there may be."""
+    return torch.where(slopes > low, slopes * SHARES, torch.zeros_like(slopes)).round().to(torch.uint8)
+
+
+def snapped(slopes: torch.Tensor) -> torch.Tensor:
+    """Return slopes that a byte holds: whole parts of 255."""
+    return (slopes * SHARES).round() / SHARES
 
 
 def per_sample(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:

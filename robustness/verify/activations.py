@@ -15,6 +15,7 @@ import torch
 from xai.robustness.bounds.analysis import Analysis, Cuts
 from xai.robustness.bounds.elementwise import Elementwise, Lines, Rectifier
 from xai.robustness.bounds.interval import Interval
+from xai.robustness.bounds.operation import picked, shares, snapped
 from xai.robustness.verify.domains import Domain, Split, box_of, filled, repeated
 from xai.robustness.verify.problem import Problem
 from xai.robustness.verify.ways import Looked, Way
@@ -47,11 +48,16 @@ class Free:
         """The constraints, as they enter the bounds."""
         return {step: (-price * self.sides[step], self.at[step]) for step, price in self.prices.items()}
 
+    def taken(self, where: torch.Tensor, other: Free) -> Free:
+        """Return this where (rows, parts) says so, another elsewhere."""
+        slopes, prices = picked(where, self.slopes, other.slopes), picked(where, self.prices, other.prices)
+        return replace(self, slopes=slopes, prices=prices)
+
     def clamp(self, limits: dict[int, tuple[torch.Tensor, torch.Tensor]]) -> None:
-        """Move it back to where it may be."""
+        """Move it back to where it may be, and to slopes that a proof can be written with."""
         with torch.no_grad():
             for step, slope in self.slopes.items():
-                slope.copy_(slope.clamp(*limits[step]))
+                slope.copy_(snapped(slope).clamp(*limits[step]))
             for price in self.prices.values():
                 price.clamp_(min=0)
 
@@ -84,7 +90,7 @@ class Activations(Way):
         """Bound some parts."""
         analysis = self._analysis(domains)
         free = self._free(analysis, domains)
-        best, seen = self._raised(analysis, free, domains)
+        best, seen, free = self._raised(analysis, free, domains)
         if analysis.empty is not None:
             best = torch.where(analysis.empty, torch.inf, best)
         row = best.argmax(0)
@@ -99,14 +105,31 @@ class Activations(Way):
                 domain,
                 bound=max(domain.bound, float(best[row[number], number])),
                 next=nexts[number],
-                state={
-                    "slopes": {step: slopes[:, number].detach() for step, slopes in free.slopes.items()},
-                    "prices": {step: prices[:, number].detach() for step, prices in free.prices.items()},
-                },
+                state=self._state(analysis, free, number, int(row[number]) if best[row[number], number] > 0 else None),
             )
             for number, domain in enumerate(domains)
         ]
         return Looked(tuple(found), points)
+
+    @torch.no_grad()
+    def _state(
+        self, analysis: Analysis, free: Free, number: int, row: int | None
+    ) -> dict[str, dict[int, torch.Tensor]]:
+        """Return what a part goes on with; if a row of it is decided, what proves that."""
+        if row is None:
+            return {
+                "slopes": {step: slopes[:, number].detach() for step, slopes in free.slopes.items()},
+                "prices": {step: prices[:, number].detach() for step, prices in free.prices.items()},
+            }
+        least = {step: low for step, (_, low, _) in analysis.slopes(self.problem.program.output, 1).items()}
+        return {
+            "row": {0: torch.tensor(row)},
+            "shares": {
+                step: shares(slopes[row, number], least[step].expand(slopes.shape[1:])[number])
+                for step, slopes in free.slopes.items()
+            },
+            "prices": {step: prices[row, number].clone() for step, prices in free.prices.items()},
+        }
 
     def _analysis(self, domains: Sequence[Domain]) -> Analysis:
         """Return the whole region's boxes, cut by each part's splits."""
@@ -145,8 +168,12 @@ class Activations(Way):
     @torch.enable_grad()
     def _raised(
         self, analysis: Analysis, free: Free, domains: Sequence[Domain]
-    ) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
-        """Raise the bounds (rows, parts) by what is free; return the best, and the coefficients that were last seen."""
+    ) -> tuple[torch.Tensor, dict[int, torch.Tensor], Free]:
+        """Raise the bounds (rows, parts) by what is free.
+
+        Returns:
+            The best, the coefficients that were last seen, and what the best were met with.
+        """
         problem, last = self.problem, self.problem.program.output
         rows = problem.rows(len(domains))
         limits = {step: (low, high) for step, (_, low, high) in analysis.slopes(last, 1).items()}
@@ -155,10 +182,13 @@ class Activations(Way):
             tensor.requires_grad_()
         adam = torch.optim.Adam(open_, lr=RATE) if open_ else None
         best = torch.full((len(rows), len(domains)), -torch.inf, dtype=torch.float64, device=rows.device)
+        met = free.taken(best.isfinite(), free)
         for turn in range(self.iterations + 1):
             seen: dict[int, torch.Tensor] = {}
             found = analysis.lowest(last, rows, free.slopes, cuts=free.cuts, seen=seen)
-            best = torch.fmax(best, problem.beyond(found.detach()))
+            beyond = problem.beyond(found.detach())
+            met = free.taken(beyond > best, met)
+            best = torch.fmax(best, beyond)
             if adam is None or turn == self.iterations or bool((best > 0).any(0).all()) or self.root.late():
                 break
             adam.zero_grad()
@@ -167,7 +197,7 @@ class Activations(Way):
             for group in adam.param_groups:
                 group["lr"] *= DECAY
             free.clamp(limits)
-        return best, {step: part.detach() for step, part in seen.items()}
+        return best, {step: part.detach() for step, part in seen.items()}, met
 
     def _of_input(self, part: int, box: Interval, slope: torch.Tensor) -> tuple[Split, ...]:
         """Return the cut of the input that is left for a part that no activation bends any more."""

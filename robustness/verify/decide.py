@@ -10,7 +10,7 @@ from enum import StrEnum
 import torch
 
 from xai.errors import NotApplicableError
-from xai.robustness.bounds.analysis import Analysis, TimeUpError
+from xai.robustness.bounds.analysis import Analysis, Kept, TimeUpError
 from xai.robustness.bounds.inputs import Inputs
 from xai.robustness.bounds.limits import check_fits
 from xai.robustness.bounds.methods.base import Bounder
@@ -18,7 +18,7 @@ from xai.robustness.bounds.program import Program
 from xai.robustness.bounds.rounding import Arithmetic
 from xai.robustness.verify.activations import Activations
 from xai.robustness.verify.boxes import Boxes
-from xai.robustness.verify.domains import Domain
+from xai.robustness.verify.domains import Domain, Root
 from xai.robustness.verify.falsify import Falsifier, Network
 from xai.robustness.verify.problem import Problem
 from xai.robustness.verify.property import Case, Property
@@ -42,11 +42,13 @@ class Proof:
         case: its place in the property.
         way: how its parts were bounded.
         leaves: parts that make up the region, each proved.
+        root: what they share; None where the region itself was cut.
     """
 
     case: int
     way: str
     leaves: tuple[Domain, ...]
+    root: Root | None = None
 
 
 @dataclass(frozen=True)
@@ -140,10 +142,11 @@ class Verifier:
                 yield from self._searched({number: (Boxes(one.problem), one) for number, one in falsifiers.items()})
                 return
             for bounder in (self.cheap, self.dear):
-                root, found = self._bounded(region, bounder, falsifiers)
+                root, found, wholes = self._bounded(region, bounder, falsifiers)
                 proved = [number for number in falsifiers if found[number] > 0]
                 if proved:
-                    proofs = tuple(Proof(number, bounder.about.title, (Domain(),)) for number in proved)
+                    shared = _shared(root)
+                    proofs = tuple(Proof(one, bounder.about.title, (wholes[one],), shared) for one in proved)
                     yield Outcome(Verdict.HOLDS, bounder.about.title, 0.0, 1, proofs=proofs)
                 falsifiers = {number: one for number, one in falsifiers.items() if found[number] <= 0}
                 bound = min(found.values())
@@ -151,7 +154,7 @@ class Verifier:
                     return
             hardest_first = sorted(falsifiers, key=lambda number: found[number])
             ways = {n: (Activations(falsifiers[n].problem, root), falsifiers[n]) for n in hardest_first}
-            yield from self._searched(ways)
+            yield from self._searched(ways, _shared(root))
         except TimeUpError:
             (_, falsifier), *_ = falsifiers.items()
             yield _not_decided(LATE, falsifier.problem.case, bound, 1)
@@ -161,20 +164,22 @@ class Verifier:
     @torch.no_grad()
     def _bounded(
         self, region: Inputs, bounder: Bounder, falsifiers: dict[int, Falsifier]
-    ) -> tuple[Analysis, dict[int, float]]:
-        """Return the boxes of the whole region, and how far each case's best row is above its limit."""
+    ) -> tuple[Analysis, dict[int, float], dict[int, Domain]]:
+        """Return the boxes of the whole region, how far each case's best row is above its limit, and what shows it."""
         last = self.program.output
         problem = next(iter(falsifiers.values())).problem
         check_fits(self.program, bounder, 1, last)
-        analysis = Analysis(self.program.steps, region, problem.rounding, late=self._late)
+        analysis = Analysis(self.program.steps, region, problem.rounding, late=self._late, kept=[])
         bounder.prepare(analysis, last)
-        found = {}
+        shared, found, wholes = analysis.kept, {}, {}
         for number, falsifier in falsifiers.items():
-            own = falsifier.problem
-            found[number] = float(own.beyond(bounder.lowest(analysis, last, own.rows(1))).max())
-        return analysis, found
+            own, analysis.kept = falsifier.problem, []
+            best, row = own.beyond(bounder.lowest(analysis, last, own.rows(1)))[:, 0].max(0)
+            found[number], wholes[number] = float(best), _whole(analysis.kept, int(row))
+        analysis.kept = shared
+        return analysis, found, wholes
 
-    def _searched(self, ways: Mapping[int, tuple[Way, Falsifier]]) -> Iterator[Outcome]:
+    def _searched(self, ways: Mapping[int, tuple[Way, Falsifier]], root: Root | None = None) -> Iterator[Outcome]:
         """Search in several cases by turns: one that is met ends all, however long the others take."""
         searches = {number: Search(way, falsifier) for number, (way, falsifier) in ways.items()}
         while searches:
@@ -186,7 +191,7 @@ class Verifier:
                 if found.counterexample is not None:
                     yield replace(_violated(one.way.name, case, found.counterexample), parts=found.parts)
                 elif found.proved:
-                    proof = Proof(number, one.way.name, found.leaves)
+                    proof = Proof(number, one.way.name, found.leaves, root)
                     yield Outcome(Verdict.HOLDS, one.way.name, 0.0, found.parts, proofs=(proof,))
                 else:
                     yield _not_decided(found.stuck, case, found.bound, found.parts)
@@ -194,6 +199,19 @@ class Verifier:
 
 
 _EFFORT = ("CROWN", "alpha-CROWN", Boxes.name, Activations.name)
+
+
+def _shared(root: Analysis) -> Root:
+    """Return what the proofs of a region's parts share."""
+    return Root(tuple(root.kept or ()), root.open)
+
+
+def _whole(kept: list[Kept], row: int) -> Domain:
+    """Return the whole region as a part, with the slopes that a row was bounded with."""
+    if not kept:
+        return Domain()
+    found = {step: torch.cat([part.shares[step] for part in kept])[row, 0] for step in kept[0].shares}
+    return Domain(state={"row": {0: torch.tensor(row)}, "shares": found, "prices": {}})
 
 
 def _violated(by: str, case: Case, point: torch.Tensor) -> Outcome:

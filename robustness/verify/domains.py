@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from xai.robustness.bounds.analysis import Kept
 from xai.robustness.bounds.interval import Interval
 
 Tensors = Mapping[int, torch.Tensor]
@@ -27,6 +28,19 @@ class Split:
     number: int
     at: float
     side: int
+
+
+@dataclass(frozen=True, eq=False)
+class Root:
+    """What the proofs of a region's parts share: with which slopes the boxes of the whole were met.
+
+    Args:
+        kept: slopes of rows whose bounds were raised; other bounds need none but those of the smaller area.
+        open: by step, which numbers (1, ...) have a free slope.
+    """
+
+    kept: tuple[Kept, ...] = ()
+    open: Tensors = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

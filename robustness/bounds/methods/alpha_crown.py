@@ -7,6 +7,7 @@ import torch
 from xai.registry import Kind, Method, Need
 from xai.robustness.bounds.analysis import Analysis
 from xai.robustness.bounds.methods.base import Bounder
+from xai.robustness.bounds.operation import picked, snapped
 
 ITERATIONS = 20
 RATE, DECAY = 0.1, 0.98
@@ -51,9 +52,12 @@ class AlphaCrown(Bounder):
             return best
         free = [slope.requires_grad_() for slope, _, _ in slopes.values()]
         adam = torch.optim.Adam(free, lr=RATE)
+        kept = {index: slope.detach().clone() for index, (slope, _, _) in slopes.items()}
         schedule = torch.optim.lr_scheduler.ExponentialLR(adam, DECAY)
         for _ in range(ITERATIONS):
             found = analysis.lowest(last, rows, {index: slope for index, (slope, _, _) in slopes.items()})
+            if analysis.kept is not None:
+                kept = picked(found.detach() > best, {index: slope for index, (slope, _, _) in slopes.items()}, kept)
             best = torch.fmax(best, found.detach())
             adam.zero_grad()
             (-found.sum()).backward()
@@ -61,5 +65,7 @@ class AlphaCrown(Bounder):
             schedule.step()
             with torch.no_grad():
                 for slope, low, high in slopes.values():
-                    slope.copy_(slope.clamp(low, high))
+                    moved = slope if analysis.kept is None else snapped(slope)
+                    slope.copy_(moved.clamp(low, high))
+        analysis.keep(last, rows, kept)
         return best
