@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +21,7 @@ from xai.cli.options import (
 )
 from xai.cli.place import check_resume, exit_code, named_by, writing_run
 from xai.cli.terminal import say
+from xai.cli.vnnlib import many, one
 from xai.errors import UsageError
 
 if TYPE_CHECKING:
@@ -76,6 +76,9 @@ def verify(
         typer.Option(
             help="real (default): the network in real numbers; float: the float32 network, rounding included."
         ),
+    ] = None,
+    proof: Annotated[
+        Path | None, typer.Option(help="Write the proof of a VNN-LIB property to this file, for xai check.")
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="File with a label each, for arrays without.")] = None,
     classes: ClassNames = None,
@@ -189,6 +192,10 @@ OF_ONE = {"data", "classes", "card", "arch", "jobs"}
 
 def _check_asked(given: dict[str, Any]) -> None:
     """Refuse what does not go together, before a model is loaded."""
+    data = given["data"] or []
+    is_vnnlib = len(data) == 1 and data[0].endswith(VNNLIB)
+    if not is_vnnlib:
+        _refuse(given, ("proof",), "proofs are written of a VNN-LIB property alone")
     if given["instances"] is not None:
         _refuse(given, ("model", "data", "properties", *OF_IMAGES, "classes", "arch", "card"), "--instances names all")
         return
@@ -197,10 +204,9 @@ def _check_asked(given: dict[str, Any]) -> None:
     if given["properties"] is not None:
         _refuse(given, ("data", *OF_IMAGES), "--properties says what must hold, and of which inputs")
         return
-    data = given["data"] or []
     if not data:
         raise UsageError("nothing was given to verify; expected DATA with --eps, property.vnnlib, or --properties FILE")
-    if len(data) == 1 and data[0].endswith(VNNLIB):
+    if is_vnnlib:
         _refuse(given, (*OF_IMAGES, "classes", "jobs"), "a VNN-LIB file says what must hold, and of which inputs")
     elif any(one.endswith(VNNLIB) for one in data):
         raise UsageError("expected one VNN-LIB file, or images; received several; of many, see --instances")
@@ -217,19 +223,13 @@ def _refuse(given: dict[str, Any], names: tuple[str, ...], reason: str) -> None:
 
 def _vnnlib(given: dict[str, Any]) -> int:
     (file,) = given["data"]
-    names = ("timeout", "seed", "device", "arch", "card", "trust_model", "output")
-    chosen = {name: given[name] for name in names}
-    verb: Any = importlib.import_module("xai.cli.vnnlib")
-    code: int = verb.one(given["model"], Path(file), arithmetic=given["arithmetic"] or "real", **chosen)
-    return code
+    names = ("timeout", "arithmetic", "seed", "device", "arch", "card", "trust_model", "output", "proof")
+    return one(given["model"], Path(file), **{name: given[name] for name in names})
 
 
 def _instances(given: dict[str, Any]) -> int:
-    names = ("timeout", "seed", "device", "jobs", "output", "resume", "overwrite")
-    chosen = {name: given[name] for name in names}
-    verb: Any = importlib.import_module("xai.cli.vnnlib")
-    code: int = verb.many(given["instances"], arithmetic=given["arithmetic"] or "real", **chosen)
-    return code
+    names = ("timeout", "arithmetic", "seed", "device", "jobs", "output", "resume", "overwrite")
+    return many(given["instances"], **{name: given[name] for name in names})
 
 
 def _code(run: Run, fail_under: float | None) -> int:

@@ -15,6 +15,8 @@ from xai.errors import UsageError
 
 if TYPE_CHECKING:
     from xai.engine.instances import Solved
+    from xai.robustness.bounds.rounding import Arithmetic
+    from xai.robustness.verify.decide import Outcome
 
 CODES = {"sat": 1, "unsat": 0, "unknown": 5, "timeout": 5}
 FAILED, WRONG = 3, 1
@@ -34,17 +36,18 @@ def one(
     card: Path | None,
     trust_model: bool,
     output: Path | None,
+    proof: Path | None,
 ) -> int:
     """Decide one property: its word on the first line, then the counterexample, and the same in a file if wanted."""
     from xai.engine.vnnlib import answer
     from xai.models.loading import load
-    from xai.robustness.bounds.rounding import Arithmetic
     from xai.runtime import resolve_device
 
-    if output is not None and output.exists():
-        raise UsageError(f"{output} exists: expected a file to write the answer to that is not there yet")
+    for file_ in (output, proof):
+        if file_ is not None and file_.exists():
+            raise UsageError(f"{file_} exists: expected a file to write to that is not there yet")
     loaded = load(model, arch=arch, card=card, device=resolve_device(device), seed=seed, trusted=trust_model)
-    found = answer(loaded, file, timeout or TIMEOUT, Arithmetic(arithmetic or "real"), seed)
+    found = answer(loaded, file, timeout or TIMEOUT, _arithmetic(arithmetic), seed, proof)
     outcome = found.outcome
     text = "\n".join(line for line in (found.word, found.counterexample) if line)
     typer.echo(text)
@@ -57,14 +60,17 @@ def one(
     return CODES[found.word]
 
 
-def _undecided(outcome: object) -> str:
-    from xai.robustness.verify.decide import Outcome
+def _arithmetic(name: str | None) -> Arithmetic:
+    from xai.robustness.bounds.rounding import Arithmetic
 
-    assert isinstance(outcome, Outcome)
-    known = (
-        "" if outcome.bound is None else f"; {plain(outcome.case)} lies at most {-outcome.bound:.3g} beyond its limit"
-    )
-    return f"not decided after {outcome.seconds:.1f} s, {outcome.parts} parts: {outcome.reason}{known}"
+    if name is not None and name not in list(Arithmetic):
+        raise UsageError(f"--arithmetic {name}: expected one of {', '.join(Arithmetic)}")
+    return Arithmetic(name or "real")
+
+
+def _undecided(outcome: Outcome) -> str:
+    far = "" if outcome.bound is None else f"; {plain(outcome.case)} lies at most {-outcome.bound:.3g} beyond its limit"
+    return f"not decided after {outcome.seconds:.1f} s, {outcome.parts} parts: {outcome.reason}{far}"
 
 
 def many(
@@ -82,11 +88,11 @@ def many(
     """Decide every property of a list, and write a table beside what was expected."""
     from xai.engine.instances import Asked, solve
     from xai.engine.sweep import cores
-    from xai.robustness.bounds.rounding import Arithmetic
     from xai.robustness.verify.instances import read_instances
+    from xai.runtime import resolve_device
 
     instances = read_instances(file)
-    asked = Asked(timeout, Arithmetic(arithmetic or "real"), seed, device)
+    asked = Asked(timeout, _arithmetic(arithmetic), seed, str(resolve_device(device)))
     jobs = min(jobs or cores(), len(instances))
 
     def tell(solved: Solved, done: int) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from xai.engine.confirm import Witness, witness
-from xai.errors import XaiError
+from xai.errors import AnalysisError, XaiError
 from xai.models.model import Model
 from xai.robustness.bounds.methods.base import bounders
 from xai.robustness.bounds.outputs import Bounding
 from xai.robustness.bounds.rounding import Arithmetic
+from xai.robustness.verify.checker.check import Checked, check_proof
 from xai.robustness.verify.condensed import condensed
 from xai.robustness.verify.decide import Outcome, Verdict, Verifier
+from xai.robustness.verify.proof import write_proof
+from xai.robustness.verify.property import Property
 from xai.robustness.verify.search import LATE
 from xai.robustness.verify.vnnlib import Spec, counterexample_text, fitted, flat, read
 
@@ -38,7 +42,9 @@ class Answer:
     notes: tuple[str, ...]
 
 
-def answer(model: Model, file: Path, seconds: float, arithmetic: Arithmetic, seed: int) -> Answer:
+def answer(
+    model: Model, file: Path, seconds: float, arithmetic: Arithmetic, seed: int, proof: Path | None = None
+) -> Answer:
     """Decide whether a network has an input that a VNN-LIB file calls unsafe.
 
     Args:
@@ -47,6 +53,7 @@ def answer(model: Model, file: Path, seconds: float, arithmetic: Arithmetic, see
         seconds: after which it is given up; what is under way is ended first.
         arithmetic: of the network that "unsat" is about.
         seed: of the random starts of attacks.
+        proof: where a proof is written, if there is one.
 
     Raises:
         UsageError: there is no such file, or it is about other inputs or outputs.
@@ -69,9 +76,41 @@ def answer(model: Model, file: Path, seconds: float, arithmetic: Arithmetic, see
     )
     try:
         outcome = verifier.decide(wanted, seconds)
+        text = replay.text(outcome.counterexample)
     finally:
         other.rest()
-    return Answer(_word(outcome), outcome, replay.text(outcome.counterexample), tuple(_notes(spec, other, outcome)))
+    notes = [*_notes(spec, other, outcome), *_written(proof, outcome, wanted, verifier, model)]
+    return Answer(_word(outcome), outcome, text, tuple(notes))
+
+
+def check_written(file: Path, model: Model, written: Path | None) -> Checked:
+    """Check a proof in a file, without any of the code that found it.
+
+    Args:
+        file: the proof.
+        model: that it is about.
+        written: the property that it must be about; None: the one in the proof itself.
+
+    Raises:
+        UsageError: there is no such file.
+        RefusedFileError: it is no proof, or was changed.
+    """
+    return check_proof(file, model, None if written is None else fitted(read(written), model))
+
+
+def _written(file: Path | None, outcome: Outcome, wanted: Property, verifier: Verifier, model: Model) -> Iterator[str]:
+    """Write the proof, if one is wanted and there is one, and say what came of it."""
+    if file is None:
+        return
+    if outcome.verdict is not Verdict.HOLDS:
+        yield f"no proof was written to {file}: the property was not proved"
+        return
+    try:
+        write_proof(file, outcome, wanted, verifier.program, model.fingerprint, verifier.arithmetic)
+    except AnalysisError as error:
+        yield f"no proof was written to {file}: {error}"
+    else:
+        yield f"the proof is in {file}; xai check {file} --model MODEL --property PROPERTY checks it"
 
 
 @dataclass(frozen=True)
