@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import types
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from tests.cli.test_attack import Branching, Net, inputs, told
 from tests.cli.test_bounds import CARD, Rounded, write
 from tests.engine.test_verify import comparable
 from xai.api import load, verify
+from xai.cli import verify as verb
 from xai.cli.main import run
 from xai.reports.artefacts import get, get_rows
 from xai.reports.folder import open_run
@@ -225,23 +225,22 @@ def test_a_tenth_of_a_second_ends_in_time_with_what_is_known(place: Path, capsys
 
 def test_vnnlib_files_and_lists_go_their_own_way(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Any, ...]] = []
-    verb: Any = types.ModuleType("xai.cli.vnnlib")
-    verb.one = lambda *given, **options: asked.append((given, options)) or 5
-    verb.many = lambda *given, **options: asked.append((given, options)) or 1
-    monkeypatch.setitem(sys.modules, "xai.cli.vnnlib", verb)
+    monkeypatch.setattr(verb, "one", lambda *given, **options: asked.append((given, options)) or 5)
+    monkeypatch.setattr(verb, "many", lambda *given, **options: asked.append((given, options)) or 1)
     for name in ("p.vnnlib", "p.vnnlib.gz"):
         assert run(["verify", "net.onnx", name, "--timeout", "3", "-o", "out"]) == 5
         assert asked[-1] == (
             ("net.onnx", Path(name)),
             {
                 "timeout": 3.0,
-                "arithmetic": "real",
+                "arithmetic": None,
                 "seed": 0,
                 "device": "auto",
                 "arch": None,
                 "card": None,
                 "trust_model": False,
                 "output": Path("out"),
+                "proof": None,
             },
         )
     assert run(["verify", "--instances", "list.csv", "--jobs", "2", "--resume", "-o", "out"]) == 1
@@ -249,7 +248,7 @@ def test_vnnlib_files_and_lists_go_their_own_way(place: Path, monkeypatch: pytes
         (Path("list.csv"),),
         {
             "timeout": None,
-            "arithmetic": "real",
+            "arithmetic": None,
             "seed": 0,
             "device": "auto",
             "jobs": 2,
