@@ -1,29 +1,47 @@
 """Values that follow from the rows of single images: computed again, they must be what the finding says.
 
 Only what can be read off the rows without the program that made them: shares of right answers, of answers that stand
-at a size of the change, and of those that are proved. What cannot be derived is said to be so by its absence.
+at a size of the change, of those that are proved, and of those that are not decided. What cannot be derived is said to
+be so by its absence.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from xai.reports.intervals import clopper_pearson
 from xai.reports.records import Finding, Value
 
-AT = " at "
-_STANDS, _PROVED, _RIGHT = "robust accuracy", "certified accuracy", "accuracy"
-_OF_GROUP, _OF_CLASS = "accuracy of group ", "accuracy of class "
-HOLDS = "holds"
+HOLDS, VIOLATED = "holds", "violated"
+_SIZE = "epsilon "  # how the parameters begin that give a size of the change by its name
 Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A yes or no about one image.
+
+    Args:
+        share: name of the value that is its share, of the images that have such a fact.
+        so: the yes or no.
+        said: the same as it is said of one image; "" where only the share is of interest.
+    """
+
+    share: str
+    so: bool
+    said: str = ""
 
 
 def derived(finding: Finding, rows: Sequence[Row]) -> dict[str, Value]:
     """Return the values that follow from a finding's rows, by name; those that do not follow are not among them."""
-    found = {name: _count(finding, name, rows) for name in finding.values}
-    return {name: _share(*counted) for name, counted in found.items() if counted is not None}
+    told: dict[str, list[bool]] = {}
+    for row in rows:
+        for fact in _facts(finding, row):
+            told.setdefault(fact.share, []).append(fact.so)
+    return {name: _share(sum(told[name]), len(told[name])) for name in finding.values if name in told}
 
 
 def differing(finding: Finding, rows: Sequence[Row]) -> list[tuple[str, Value, Value]]:
@@ -35,34 +53,51 @@ def differing(finding: Finding, rows: Sequence[Row]) -> list[tuple[str, Value, V
     ]
 
 
-def _count(finding: Finding, name: str, rows: Sequence[Row]) -> tuple[int, int] | None:
-    """Return how many rows count for a value, and of how many."""
-    if not all(isinstance(row.get("right"), bool) for row in rows):
-        return None
-    if name == _RIGHT:
-        return sum(row["right"] for row in rows), len(rows)
-    for start, column in ((_OF_GROUP, "group"), (_OF_CLASS, "class")):
-        if name.startswith(start) and all(column in row for row in rows):
-            own = [row["right"] for row in rows if str(row[column]) == name.removeprefix(start)]
-            return sum(own), len(own)
-    what, at, size = name.partition(AT)
-    if not at:
-        return None
-    if what == _STANDS:
-        return _standing(finding, size, rows)
-    if what == _PROVED and all(size in (row.get("verdicts") or {}) for row in rows):
-        return sum(row["right"] and row["verdicts"][size] == HOLDS for row in rows), len(rows)
-    return None
+def outcomes(finding: Finding, row: Row) -> dict[str, bool]:
+    """Return what became of one image, by name: right, standing at a size, proved at a size, right when damaged."""
+    found = {fact.said: fact.so for fact in _facts(finding, row) if fact.said}
+    if not found:
+        return {}
+    return found | {f"right under {name}": bool(good) for name, good in (row.get("corrupted") or {}).items()}
 
 
-def _standing(finding: Finding, size: str, rows: Sequence[Row]) -> tuple[int, int] | None:
-    """Return how many images are right and have nothing adversarial within a size that was found."""
-    epsilon = finding.parameters.get(f"epsilon {size}")
-    if isinstance(epsilon, bool) or not isinstance(epsilon, int | float):
-        return None
-    if not all("distance" in row for row in rows):
-        return None
-    return sum(row["right"] and (row["distance"] is None or row["distance"] > epsilon) for row in rows), len(rows)
+def _facts(finding: Finding, row: Row) -> Iterator[Fact]:
+    """Yield what a row says of its image; nothing if it does not say whether the answer is right."""
+    right = row.get("right")
+    if not isinstance(right, bool):
+        return
+    yield Fact("accuracy", right, "right")
+    for column in ("group", "class"):
+        if column in row:
+            yield Fact(f"accuracy of {column} {row[column]}", right)
+    if row.get("labelled"):
+        yield Fact("accuracy where labelled", right)
+    for name, epsilon in finding.parameters.items():
+        if name.startswith(_SIZE) and isinstance(epsilon, int | float) and not isinstance(epsilon, bool):
+            yield from _at(row, name.removeprefix(_SIZE), epsilon, right=right)
+
+
+def _at(row: Row, size: str, epsilon: float, *, right: bool) -> Iterator[Fact]:
+    """Yield what a row says of its image at one size of the change."""
+    verdicts = row.get("verdicts") or ({size: row["verdict"]} if "verdict" in row else {})
+    if "verdict" in row:
+        stands = right and row["verdict"] != VIOLATED
+    elif "distance" in row:
+        falls = row["distance"] is not None and row["distance"] <= epsilon
+        is_confirmed = bool(row.get("confirmed", True))
+        stands = right and not (falls and (is_confirmed or size not in verdicts))
+        yield Fact(f"robust accuracy at {size}", stands)
+        if row.get("attacked"):
+            yield Fact(f"success rate at {size}", falls and is_confirmed)
+    else:
+        stands = right
+    if "distance" in row:
+        yield Fact(f"accuracy under attack at {size}", stands, f"right under attack at {size}")
+    if size in verdicts:
+        proved = right and verdicts[size] == HOLDS
+        yield Fact(f"verified accuracy at {size}", proved, f"proved right at {size}")
+        yield Fact(f"certified accuracy at {size}", proved)
+        yield Fact(f"not decided at {size}", stands and not proved)
 
 
 def _share(count: int, total: int) -> Value:
@@ -76,17 +111,3 @@ def _same(one: Value, other: Value) -> bool:
         return one.value is other.value
     pairs = [(one.value, other.value), *zip(one.interval or (), other.interval or (), strict=False)]
     return all(math.isclose(recorded, found, abs_tol=1e-9) for recorded, found in pairs)
-
-
-def outcomes(finding: Finding, row: Row) -> dict[str, bool]:
-    """Return what became of one image, by name: right, standing at a size, proved at a size, right when damaged."""
-    right = row.get("right")
-    if not isinstance(right, bool):
-        return {}
-    found = {"right": right}
-    for name, epsilon in finding.parameters.items():
-        if name.startswith("epsilon ") and "distance" in row and isinstance(epsilon, int | float):
-            size, distance = name.removeprefix("epsilon "), row["distance"]
-            found[f"right under attack at {size}"] = right and (distance is None or distance > epsilon)
-    found |= {f"proved right at {size}": right and said == HOLDS for size, said in (row.get("verdicts") or {}).items()}
-    return found | {f"right under {name}": bool(good) for name, good in (row.get("corrupted") or {}).items()}

@@ -112,7 +112,7 @@ class Verifier:
         generator = torch.Generator().manual_seed(self.seed)
         falsifiers = [Falsifier(problem, self.network, generator, self.confirm) for problem in problems]
         for falsifier in falsifiers:
-            found = falsifier.attack(self._late, rounds=1)
+            found = falsifier.attack(self._late)
             if found is not None:
                 return _violated("attack", falsifier.problem.case, found)
         proofs: list[Proof] = []
@@ -128,7 +128,8 @@ class Verifier:
                 proofs += outcome.proofs
         if left is not None:
             return replace(left, parts=parts)
-        by = max((proof.way for proof in proofs), key=_EFFORT.index)
+        effort = (self.cheap.about.title, self.dear.about.title, Boxes.name, Activations.name)
+        by = max((proof.way for proof in proofs), key=effort.index)
         return Outcome(Verdict.HOLDS, by, 0.0, parts, proofs=tuple(proofs))
 
     def _late(self) -> bool:
@@ -196,9 +197,6 @@ class Verifier:
                 else:
                     yield _not_decided(found.stuck, case, found.bound, found.parts)
                 del searches[number]
-
-
-_EFFORT = ("CROWN", "alpha-CROWN", Boxes.name, Activations.name)
 
 
 def _shared(root: Analysis) -> Root:

@@ -15,7 +15,7 @@ from xai.robustness.norms import Norm, shrink, shrink_l1
 from xai.robustness.verify.problem import Problem
 
 Network = Callable[[torch.Tensor], torch.Tensor]  # float32 (n, ...) -> (n, outputs), as it runs
-STARTS, STEPS, ROUNDS = 24, 40, 3
+STARTS, STEPS = 24, 40
 NEAR = (0.02, 0.01, 0.003)  # of the region's width: steps from points where bounds are met
 _INWARD = 1 - 2.0**-40  # of the radius: what float64 sums may round by
 
@@ -36,25 +36,21 @@ class Falsifier:
     generator: torch.Generator
     confirm: Callable[[torch.Tensor, torch.Tensor], bool] | None = None
 
-    def attack(self, stop: Callable[[], bool], rounds: int = ROUNDS) -> torch.Tensor | None:
+    def attack(self, stop: Callable[[], bool]) -> torch.Tensor | None:
         """Return a counterexample (...) that descent from random points finds, None if none is found.
 
-        Madry 2018: signed steps on how far the output is from the violation, each round in smaller steps.
+        Madry 2018: signed steps, ever smaller, on how far the output is from the violation.
 
         Args:
             stop: asked at every step.
-            rounds: attempts, each from other points.
         """
-        for turn in range(rounds):
-            points = self._starts(first=not turn)
-            for step in range(STEPS):
-                found = self.meets(points)
-                if found is not None or stop():
-                    return found
-                points = self._descended(points, 0.25 * 0.9**step)
-            if (found := self.meets(points)) is not None:
+        points = self._starts()
+        for step in range(STEPS):
+            found = self.meets(points)
+            if found is not None or stop():
                 return found
-        return None
+            points = self._descended(points, 0.25 * 0.9**step)
+        return self.meets(points)
 
     def near(self, points: torch.Tensor) -> torch.Tensor | None:
         """Return a counterexample at points (n, ...) moved into the region, or a few steps of descent from them."""
@@ -89,8 +85,8 @@ class Falsifier:
         problem, exact = self.problem, point.double()[:, None]
         analysis = Analysis(problem.program.steps, Inputs(Interval(exact, exact), exact), problem.rounding)
         analysis.spread(problem.program.output)
-        above = analysis.bounded(problem.program.output, -problem.rows(1), boxed=True)
-        return bool((problem.beyond(above + 2 * problem.case.limits[:, None]) >= 0).all())
+        most = -analysis.bounded(problem.program.output, -problem.rows(1), boxed=True)
+        return bool((problem.below(most) >= 0).all())
 
     def _contains(self, point: torch.Tensor) -> bool:
         region, exact = self.problem.region, point.double()[:, None]
@@ -109,14 +105,13 @@ class Falsifier:
         box = self.problem.region.box
         return self.inside(points - share * (box.upper - box.lower)[:, 0] * gradient.sign())
 
-    def _starts(self, *, first: bool) -> torch.Tensor:
-        """Return random points, in rounds after the first half of them corners; the middle first."""
+    def _starts(self) -> torch.Tensor:
+        """Return random points, half of them corners; the middle first."""
         box = self.problem.region.box
         lower, upper = box.lower[:, 0], box.upper[:, 0]
         shares = torch.rand((STARTS, *lower.shape[1:]), dtype=torch.float64, generator=self.generator)
         shares[STARTS // 2 :] = shares[STARTS // 2 :].round()
-        if first:
-            shares[0] = 0.5
+        shares[0] = 0.5
         return self.inside(lower + (upper - lower) * shares.to(lower.device))
 
     def inside(self, points: torch.Tensor) -> torch.Tensor:

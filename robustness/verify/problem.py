@@ -59,4 +59,14 @@ class Problem:
     def beyond(self, found: torch.Tensor) -> torch.Tensor:
         """Return by how much bounds (rows, samples) of the rows lie above their limits, rounded down."""
         limits = self.case.limits[:, None]
-        return found - limits - (found.abs() + limits.abs()) * 2.0**-50
+        return found - limits - _rounding(found, limits)
+
+    def below(self, found: torch.Tensor) -> torch.Tensor:
+        """Return by how much upper bounds (rows, samples) of the rows lie below their limits, rounded down."""
+        limits = self.case.limits[:, None]
+        return limits - found - _rounding(found, limits)
+
+
+def _rounding(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Return what a difference of float64 numbers may round by at most."""
+    return (one.abs() + other.abs()) * 2.0**-50

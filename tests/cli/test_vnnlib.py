@@ -96,7 +96,7 @@ def test_wrong_use_is_told_with_what_to_do(place: Path, capsys: Captured) -> Non
     for arguments, words in (
         (["net.onnx", "three.vnnlib"], "expected a network of 3 inputs"),
         (["net.onnx", "missing.vnnlib"], "does not exist"),
-        (["net.onnx", "never.vnnlib", "--arithmetic", "imaginary"], "expected one of"),
+        (["net.onnx", "never.vnnlib", "--arithmetic", "imaginary"], "there is no arithmetic 'imaginary'"),
         (["net.onnx", "never.vnnlib", "--eps", "0.1"], "--eps"),
         (["--instances", "missing.csv"], "missing.csv"),
     ):

@@ -175,7 +175,7 @@ def test_without_labels_the_models_answer_is_taken_and_said(model: Model) -> Non
     x, _ = images(model)
     run = attack(model, open_data(x, model), plan_attack(model, ["fgsm"], epsilons=["0.1"], alarms=["none"]))
     assert run.findings[0].values["accuracy"].value == 1
-    assert any("40 of 40 images have no label" in note for note in run.record.notes)
+    assert any("images without a label: 40 of 40;" in note for note in run.record.notes)
 
 
 def test_a_success_that_another_program_denies_is_told(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -388,7 +388,7 @@ def test_images_without_labels_take_the_models_answer_and_the_record_says_so(mod
     run = xai.bounds(model, images(model, 5)[0], eps="0.05")
     assert run.findings[0].values["accuracy"].value == 1
     assert run.findings[0].parameters["labels"] == "the model's own answers for 5 of 5"
-    assert any("5 of 5 images have no label" in note for note in run.record.notes)
+    assert any("images without a label: 5 of 5;" in note for note in run.record.notes)
 
 
 def test_what_rounding_overturns_is_not_counted_as_certified(model: Model) -> None:

@@ -12,11 +12,11 @@ import pytest
 import xai
 from tests.robustness.verify.files import write_net, write_property
 from xai.engine import instances
+from xai.engine.deciding import plan_deciding
 from xai.engine.instances import Asked, Solved, solve
 from xai.engine.shards import OtherRunError
 from xai.engine.vnnlib import answer
 from xai.errors import UsageError
-from xai.robustness.bounds.rounding import Arithmetic
 from xai.robustness.verify.instances import Instance, read_instances
 
 
@@ -36,20 +36,20 @@ def problems(tmp_path: Path) -> list[Instance]:
 
 def test_a_counterexample_is_one_where_it_is_asked_again(problems: list[Instance]) -> None:
     model = xai.load(problems[0].onnx)
-    found = answer(model, problems[0].vnnlib, 20, Arithmetic.REAL, 0)
+    found = answer(plan_deciding(model, timeout=20), problems[0].vnnlib, 0)
     assert found.word == "sat"
     numbers = [float(line.strip(" ()").split()[1]) for line in found.counterexample.splitlines()]
     assert abs(numbers[0]) + abs(numbers[1]) == pytest.approx(numbers[2])
     assert numbers[2] >= 1.99
     assert max(map(abs, numbers[:2])) <= 1
     assert any("onnxruntime" in note for note in found.notes)
-    assert answer(model, problems[1].vnnlib, 20, Arithmetic.REAL, 0).word == "unsat"
+    assert answer(plan_deciding(model, timeout=20), problems[1].vnnlib, 0).word == "unsat"
 
 
 def test_inputs_that_do_not_fit_are_told(problems: list[Instance], tmp_path: Path) -> None:
     other = write_property(tmp_path / "other.vnnlib", 1, inputs=3)
     with pytest.raises(UsageError, match="expected a network of 3 inputs"):
-        answer(xai.load(problems[0].onnx), other, 5, Arithmetic.REAL, 0)
+        answer(plan_deciding(xai.load(problems[0].onnx), timeout=5), other, 0)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

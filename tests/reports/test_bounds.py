@@ -60,7 +60,7 @@ def test_the_curves_text_and_the_table_carry_the_numbers(run: Run, html: str) ->
         assert f"within {size} {share(certified.value)} certified and {share(attacked.value)} standing" in label[1]  # type: ignore[arg-type]  # shares are floats
         low, high = certified.interval or (0, 1)
         assert f"{share(certified.value)} {share(low)} – {share(high)}" in words(panel)  # type: ignore[arg-type]  # as above
-    assert "All are shares of the same 40 images" in words(panel)
+    assert "All are shares of the same images, 40 in all" in words(panel)
     assert "real numbers, without rounding" in panel
     assert 'class="most"' in panel
 

@@ -13,9 +13,13 @@ from xai.cli.options import (
     CardFile,
     ClassNames,
     Device,
+    Jobs,
+    Labels,
+    Limit,
     ModelName,
     Overwrite,
     RecordInstead,
+    Resume,
     Seed,
     TrustModel,
     listed,
@@ -74,7 +78,7 @@ def attack(
     target: Annotated[
         str | None, typer.Option("--target", "--targets", help="The class that the attacker wants; default any other.")
     ] = None,
-    labels: Annotated[Path | None, typer.Option(help="File with a label each, for arrays without.")] = None,
+    labels: Labels = None,
     classes: ClassNames = None,
     corruptions: Annotated[
         str | None,
@@ -90,7 +94,7 @@ def attack(
     ] = None,
     surrogate_arch: Annotated[str | None, typer.Option(help="As --arch, for the surrogate.")] = None,
     surrogate_card: Annotated[Path | None, typer.Option(help="As --card, for the surrogate.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Take only so many images.")] = None,
+    limit: Limit = None,
     examples: Annotated[
         int | None, typer.Option(min=0, help="Look closer at so many of the adversarial images; default 4.")
     ] = None,
@@ -98,7 +102,7 @@ def attack(
         float | None,
         typer.Option(min=0, max=1, help="Exit with 1 if the accuracy under attack at the largest change is less."),
     ] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Shards at once; default one a core.")] = None,
+    jobs: Jobs = None,
     arch: Arch = None,
     card: CardFile = None,
     trust_model: TrustModel = False,
@@ -112,9 +116,7 @@ def attack(
         Path | None, typer.Option("-o", "--output", help="Folder of the run; default xai-runs/attack-<model>-<n>.")
     ] = None,
     overwrite: Overwrite = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run that was killed in that folder.")
-    ] = False,
+    resume: Resume = False,
     as_json: RecordInstead = False,
 ) -> int:
     """Attack MODEL on every image of DATA, re-check what was found, and write a report."""

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xai.cli.options import Arch, Device, Overwrite, RecordInstead, Seed, TrustModel, rerun, tell_run
+from xai.cli.options import (
+    Arch,
+    Device,
+    Jobs,
+    Overwrite,
+    RecordInstead,
+    Resume,
+    Seed,
+    TrustModel,
+    rerun,
+    tell_run,
+)
 from xai.cli.place import check_resume, writing_run
 from xai.cli.terminal import say
 from xai.errors import UsageError
@@ -34,7 +45,7 @@ def audit(
             help="Exit with 1 if what must hold (or should) is violated; undecided: also if it is not decided.",
         ),
     ] = "must",
-    jobs: Annotated[int | None, typer.Option(min=1, help="Shards at once; default one a core.")] = None,
+    jobs: Jobs = None,
     arch: Arch = None,
     trust_model: TrustModel = False,
     device: Device = "auto",
@@ -44,9 +55,7 @@ def audit(
         typer.Option("-o", "--output", help="Folder of the run, default xai-runs/audit-<policy>-<n>; or the policy."),
     ] = None,
     overwrite: Overwrite = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run that was killed in that folder.")
-    ] = False,
+    resume: Resume = False,
     as_json: RecordInstead = False,
 ) -> int:
     """Measure everything that POLICY asks for, decide its requirements, and write a verification report."""

@@ -13,9 +13,13 @@ from xai.cli.options import (
     CardFile,
     ClassNames,
     Device,
+    Jobs,
+    Labels,
+    Limit,
     ModelName,
     Overwrite,
     RecordInstead,
+    Resume,
     Seed,
     TrustModel,
     listed,
@@ -96,9 +100,9 @@ def bounds(
     alpha: Annotated[
         float | None, typer.Option(help="smoothing: probability that a statement is wrong; default 0.001.")
     ] = None,
-    labels: Annotated[Path | None, typer.Option(help="File with a label each, for arrays without.")] = None,
+    labels: Labels = None,
     classes: ClassNames = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Take only so many images.")] = None,
+    limit: Limit = None,
     examples: Annotated[
         int | None, typer.Option(min=0, help="Draw the bounds of so many images, the first ones; default 4.")
     ] = None,
@@ -111,7 +115,7 @@ def bounds(
             "left.",
         ),
     ] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Shards at once; default one a core.")] = None,
+    jobs: Jobs = None,
     arch: Arch = None,
     card: CardFile = None,
     trust_model: TrustModel = False,
@@ -125,9 +129,7 @@ def bounds(
         Path | None, typer.Option("-o", "--output", help="Folder of the run; default xai-runs/bounds-<model>-<n>.")
     ] = None,
     overwrite: Overwrite = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run that was killed in that folder.")
-    ] = False,
+    resume: Resume = False,
     as_json: RecordInstead = False,
 ) -> int:
     """Bound what MODEL's outputs can become around every image of DATA, try the bounds, and write a report."""

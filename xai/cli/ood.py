@@ -14,9 +14,13 @@ from xai.cli.options import (
     CardFile,
     ClassNames,
     Device,
+    Jobs,
+    Labels,
+    Limit,
     ModelName,
     Overwrite,
     RecordInstead,
+    Resume,
     Seed,
     TrustModel,
     listed,
@@ -42,10 +46,6 @@ Data = Annotated[
     ),
 ]
 DetectorFolder = Annotated[Path, typer.Argument(help="The folder that xai ood fit -o wrote.")]
-Labels = Annotated[Path | None, typer.Option(help="File with a label each, for arrays without.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Take only so many images.")]
-Jobs = Annotated[int | None, typer.Option(min=1, help="Shards at once; default one a core.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run that was killed in that folder.")]
 Named = Annotated[
     list[str] | None,
     typer.Option("--ood", metavar="NAME=DATA", help="Known outliers and what they are called; may be repeated."),

@@ -32,6 +32,10 @@ TrustModel = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of everything random.")]
+Labels = Annotated[Path | None, typer.Option(help="File with a label each, for arrays without.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Take only so many images.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Shards at once; default one a core.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run that was killed in that folder.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in that folder.")]
 RecordInstead = Annotated[bool, typer.Option("--json", help="Print the record instead of the report's path.")]
 

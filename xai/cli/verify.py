@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +14,11 @@ from xai.cli.options import (
     CardFile,
     ClassNames,
     Device,
+    Labels,
+    Limit,
     Overwrite,
     RecordInstead,
+    Resume,
     Seed,
     TrustModel,
     rerun,
@@ -80,9 +85,9 @@ def verify(
     proof: Annotated[
         Path | None, typer.Option(help="Write the proof of a VNN-LIB property to this file, for xai check.")
     ] = None,
-    labels: Annotated[Path | None, typer.Option(help="File with a label each, for arrays without.")] = None,
+    labels: Labels = None,
     classes: ClassNames = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Take only so many images.")] = None,
+    limit: Limit = None,
     examples: Annotated[int | None, typer.Option(min=0, help="Draw so many of the counterexamples; default 4.")] = None,
     fail_under: Annotated[
         float | None,
@@ -103,9 +108,7 @@ def verify(
         Path | None, typer.Option("-o", "--output", help="Folder of the run; default xai-runs/verify-<model>-<n>.")
     ] = None,
     overwrite: Overwrite = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run that was killed in that folder.")
-    ] = False,
+    resume: Resume = False,
     as_json: RecordInstead = False,
 ) -> int:
     """Decide whether MODEL's answers hold for every input near DATA, or properties hold, and write a report.
@@ -148,46 +151,33 @@ def _run(given: dict[str, Any]) -> Run:
         trusted=given["trust_model"],
     )
     plan = {"timeout": given["timeout"], "arithmetic": given["arithmetic"] or "real"}
-    command = rerun("verify", given, WRITTEN, [name, *(given["data"] or [])])
-    place_of = {"overwrite": given["overwrite"], "resume": given["resume"]}
+    decide: Callable[..., Run]
     if read is not None:
         deciding = plan_deciding(loaded, **plan)
-        compiled = read.compiled(deciding.bounding)
-        with writing_run("verify", named_by(name), given["output"], **place_of) as place:
-            run = place.publish(
-                lambda: verify_properties(
-                    compiled,
-                    deciding,
-                    runtime=place.runtime(loaded.device, seed),
-                    store=place.store,
-                    folder=place.done,
-                    jobs=given["jobs"],
-                    command=command,
-                )
-            )
+        decide = partial(verify_properties, read.compiled(deciding.bounding), deciding)
     else:
         planned = plan_verify(loaded, given["eps"], norm=given["norm"] or "linf", **plan)
         data = given["data"]
         images = open_data(data[0] if len(data) == 1 else data, loaded, labels=given["labels"]).limited(given["limit"])
-        with writing_run("verify", named_by(name), given["output"], **place_of) as place:
-            run = place.publish(
-                lambda: run_verify(
-                    images,
-                    planned,
-                    runtime=place.runtime(loaded.device, seed),
-                    store=place.store,
-                    folder=place.done,
-                    jobs=given["jobs"],
-                    examples=EXAMPLES if given["examples"] is None else given["examples"],
-                    command=command,
-                )
+        examples = EXAMPLES if given["examples"] is None else given["examples"]
+        decide = partial(run_verify, images, planned, examples=examples)
+    with writing_run(
+        "verify", named_by(name), given["output"], overwrite=given["overwrite"], resume=given["resume"]
+    ) as place:
+        run = place.publish(
+            lambda: decide(
+                runtime=place.runtime(loaded.device, seed),
+                store=place.store,
+                folder=place.done,
+                jobs=given["jobs"],
+                command=rerun("verify", given, WRITTEN, [name, *(given["data"] or [])]),
             )
+        )
     place.show(run, as_json=given["as_json"])
     return run
 
 
 OF_IMAGES = ("eps", "norm", "labels", "limit", "examples", "fail_under")
-OF_ONE = {"data", "classes", "card", "arch", "jobs"}
 
 
 def _check_asked(given: dict[str, Any]) -> None:

@@ -15,12 +15,11 @@ from xai.errors import UsageError
 
 if TYPE_CHECKING:
     from xai.engine.instances import Solved
-    from xai.robustness.bounds.rounding import Arithmetic
     from xai.robustness.verify.decide import Outcome
 
 CODES = {"sat": 1, "unsat": 0, "unknown": 5, "timeout": 5}
 FAILED, WRONG = 3, 1
-TIMEOUT = 60.0
+REAL = "real"
 ANSWER, TABLE = "answer.txt", "results.csv"
 
 
@@ -39,6 +38,7 @@ def one(
     proof: Path | None,
 ) -> int:
     """Decide one property: its word on the first line, then the counterexample, and the same in a file if wanted."""
+    from xai.engine.deciding import plan_deciding
     from xai.engine.vnnlib import answer
     from xai.models.loading import load
     from xai.runtime import resolve_device
@@ -47,7 +47,7 @@ def one(
         if file_ is not None and file_.exists():
             raise UsageError(f"{file_} exists: expected a file to write to that is not there yet")
     loaded = load(model, arch=arch, card=card, device=resolve_device(device), seed=seed, trusted=trust_model)
-    found = answer(loaded, file, timeout or TIMEOUT, _arithmetic(arithmetic), seed, proof)
+    found = answer(plan_deciding(loaded, timeout=timeout, arithmetic=arithmetic or REAL), file, seed, proof)
     outcome = found.outcome
     text = "\n".join(line for line in (found.word, found.counterexample) if line)
     typer.echo(text)
@@ -58,14 +58,6 @@ def one(
     for note in found.notes:
         say(f"note: {note}")
     return CODES[found.word]
-
-
-def _arithmetic(name: str | None) -> Arithmetic:
-    from xai.robustness.bounds.rounding import Arithmetic
-
-    if name is not None and name not in list(Arithmetic):
-        raise UsageError(f"--arithmetic {name}: expected one of {', '.join(Arithmetic)}")
-    return Arithmetic(name or "real")
 
 
 def _undecided(outcome: Outcome) -> str:
@@ -86,13 +78,14 @@ def many(
     overwrite: bool,
 ) -> int:
     """Decide every property of a list, and write a table beside what was expected."""
+    from xai.engine.enclosure import read_arithmetic
     from xai.engine.instances import Asked, solve
     from xai.engine.sweep import cores
     from xai.robustness.verify.instances import read_instances
     from xai.runtime import resolve_device
 
     instances = read_instances(file)
-    asked = Asked(timeout, _arithmetic(arithmetic), seed, str(resolve_device(device)))
+    asked = Asked(timeout, read_arithmetic(arithmetic or REAL), seed, str(resolve_device(device)))
     jobs = min(jobs or cores(), len(instances))
 
     def tell(solved: Solved, done: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,13 @@ from xai.data.samples import Sample
 from xai.engine.belief import Belief
 from xai.engine.changes import EXAMPLES, Study
 from xai.engine.confirm import Witness, confirm, witness
-from xai.engine.facts import model_record, versions
+from xai.engine.facts import model_record
 from xai.engine.outcome import Outcome, findings
+from xai.engine.started import Started
 from xai.engine.sweep import Sweep, repeatable, shard_size
 from xai.engine.threat import AttackPlan
 from xai.models.model import Model
 from xai.reports.artefacts import MemoryStore, Store, put
-from xai.reports.records import RunRecord
 from xai.reports.run import Run
 from xai.robustness.attacks.base import Attack, Scene
 from xai.robustness.search import Case, search
@@ -233,7 +232,7 @@ def attack(
     """
     runtime = runtime or Runtime(device=model.device)
     store = store if store is not None else MemoryStore()
-    created, begun = datetime.now(UTC), time.perf_counter()
+    started = Started("attack", command)
     sweep = Sweep(model, data, runtime, shard_size(model))
     runtime, shards = sweep.runtime, sweep.shards
     kept = sweep.kept(folder, plan.described())
@@ -251,18 +250,11 @@ def attack(
         inputs, changes = study.of(outcome.rows(), examples)
     whole, *others = findings(outcome, model, assault.witness, store)
     trust = Belief(model, data, plan, outcome, runtime).trust()
-    return Run(
-        RunRecord(
-            verb="attack",
-            command=command,
-            created=created.isoformat(timespec="seconds"),
-            seconds=time.perf_counter() - begun,
-            versions=versions(),
-            settings=runtime.settings(),
-            model=model_record(model),
-            inputs=inputs,
-            findings=(whole.model_copy(update={"trust": trust}), *others, *changes),
-            notes=(*notes, *([DRAWS] if model.draws else []), *data.notes, *outcome.notes(data)),
-        ),
+    return started.finished(
+        model_record(model),
+        runtime.settings(),
         store,
+        inputs=inputs,
+        findings=(whole.model_copy(update={"trust": trust}), *others, *changes),
+        notes=(*notes, *([DRAWS] if model.draws else []), *data.notes, *outcome.notes(data)),
     )

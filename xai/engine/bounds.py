@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,15 @@ from xai.engine.certified import findings, skipped
 from xai.engine.confirm import Witness
 from xai.engine.enclosure import BoundsPlan
 from xai.engine.examined import EXAMPLES, Examined, examine
-from xai.engine.facts import model_record, versions
+from xai.engine.facts import model_record
 from xai.engine.outcome import Outcome
 from xai.engine.probe import Probe
 from xai.engine.proved import Proved
 from xai.engine.shards import Answer
+from xai.engine.started import Started
 from xai.engine.sweep import Sweep, shard_size
 from xai.reports.artefacts import MemoryStore, Store, get, put
-from xai.reports.records import Artefact, RunRecord
+from xai.reports.records import Artefact
 from xai.reports.run import Run
 from xai.robustness.bounds.interval import Interval
 from xai.runtime import Runtime
@@ -297,7 +297,7 @@ def bounds(
     model = plan.model
     runtime = runtime or Runtime(device=model.device)
     store = store if store is not None else MemoryStore()
-    created, begun = datetime.now(UTC), time.perf_counter()
+    started = Started("bounds", command)
     sweep = Sweep(model, data, runtime, min(LARGEST_SHARD, shard_size(model)))
     examined, outcome = Examined((), ()), None
     if plan.hindrance:
@@ -312,18 +312,11 @@ def bounds(
         proved = Proved(outcome, plan)
         examined = examine(plan, data, proved, sweep, store, examples)
         told = findings(proved, examined, store)
-    return Run(
-        RunRecord(
-            verb="bounds",
-            command=command,
-            created=created.isoformat(timespec="seconds"),
-            seconds=time.perf_counter() - begun,
-            versions=versions(),
-            settings=sweep.runtime.settings(),
-            model=model_record(model),
-            inputs=examined.inputs,
-            findings=told,
-            notes=(*notes, *data.notes, *(outcome.notes(data) if outcome else ())),
-        ),
+    return started.finished(
+        model_record(model),
+        sweep.runtime.settings(),
         store,
+        inputs=examined.inputs,
+        findings=told,
+        notes=(*notes, *data.notes, *(outcome.notes(data) if outcome else ())),
     )

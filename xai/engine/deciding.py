@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from xai.engine.choice import NONE
-from xai.engine.enclosure import default_method, hindrance
+from xai.engine.enclosure import default_method, hindrance, read_arithmetic
 from xai.engine.probe import CLOSE, SLACK
 from xai.engine.threat import AttackPlan, NoneFitsError, plan_attack, read_norm, read_sizes
 from xai.engine.threat import hindrance as unfit
-from xai.errors import UsageError, XaiError, unknown
+from xai.errors import UsageError, XaiError
 from xai.models.model import Model
 from xai.robustness.attacks.base import attacks
 from xai.robustness.bounds.inputs import Inputs
@@ -36,6 +36,11 @@ log = logging.getLogger(__name__)
 
 TIMEOUT = 60.0  # seconds for each image or property
 TRIED = 32  # points of a region that a proof is tried with
+Confirm = Callable[[torch.Tensor, torch.Tensor], bool]
+ROUNDED_AWAY = (
+    "it is proved for real numbers, and the float32 network violates it at a point that was found; "
+    "--arithmetic float is about that network"
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,17 @@ class Deciding:
 
         return ask
 
+    def verifier(self, program: Program, network: Network, confirm: Confirm, seed: int) -> Verifier:
+        """Return what decides properties of a network.
+
+        Args:
+            program: its steps.
+            network: as it runs.
+            confirm: says whether an input (...) with its output (outputs,) is a counterexample in the property's terms.
+            seed: of everything random.
+        """
+        return Verifier(program, network, default_method()(), _thorough(), self.arithmetic, confirm, seed)
+
     def described(self) -> dict[str, Any]:
         """Return it as data: the same plan, the same data."""
         return {"arithmetic": self.arithmetic.value, "timeout": self.timeout}
@@ -110,7 +126,7 @@ def plan_deciding(model: Model, *, timeout: float | None = None, arithmetic: str
         timeout: seconds for each; default 60.
         arithmetic: "real" or "float".
     """
-    return Deciding(model, _arithmetic(arithmetic), _seconds(timeout))
+    return Deciding(model, read_arithmetic(arithmetic), _seconds(timeout))
 
 
 def plan_verify(
@@ -140,13 +156,7 @@ def plan_verify(
         raise UsageError("no size of the change was given: name one in input units, such as eps 1/255")
     sizes = read_sizes(model, given, [eps])
     attack = AttackPlan(_first_attacks(model, norm, eps), (), given, sizes, None, minima=False, name="")
-    return VerifyPlan(model, _arithmetic(arithmetic), _seconds(timeout), attack=attack)
-
-
-def _arithmetic(name: str) -> Arithmetic:
-    if name not in tuple(Arithmetic):
-        raise unknown("arithmetic", name, [known.value for known in Arithmetic])
-    return Arithmetic(name)
+    return VerifyPlan(model, read_arithmetic(arithmetic), _seconds(timeout), attack=attack)
 
 
 def _seconds(timeout: float | None) -> float:
@@ -231,15 +241,8 @@ class Judge:
         if self.plan.hindrance:
             return Outcome(Verdict.NOT_DECIDED, "", 0.0, reason=self.plan.hindrance)
         try:
-            return Verifier(
-                self.program,
-                self.network,
-                default_method()(),
-                _thorough(),
-                self.plan.arithmetic,
-                lambda _, output: self.violated(output),
-                self.seed,
-            ).decide(self.wanted, seconds)
+            decides = self.plan.verifier(self.program, self.network, lambda _, output: self.violated(output), self.seed)
+            return decides.decide(self.wanted, seconds)
         except (InterruptedError, KeyboardInterrupt):
             raise
         except XaiError as error:

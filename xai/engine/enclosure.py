@@ -172,8 +172,7 @@ def plan_bounds(
         parameters: of the attacks, by name.
         largest: whether each input's largest certified change is looked for.
     """
-    if arithmetic not in tuple(Arithmetic):
-        raise unknown("arithmetic", arithmetic, [known.value for known in Arithmetic])
+    numbers = read_arithmetic(arithmetic)
     if method is not None and method not in bounders.all():
         raise unknown("method", method, [*bounders.all(), SMOOTHING])
     chosen = default_method() if method is None else bounders.get(method)
@@ -188,7 +187,14 @@ def plan_bounds(
         threat = _beside(model, attack, norm, sizes, parameters)
     else:
         threat = AttackPlan((), (), given, sizes, None, minima=False, name="")
-    return BoundsPlan(model, chosen(), Arithmetic(arithmetic), layer or "", threat, largest)
+    return BoundsPlan(model, chosen(), numbers, layer or "", threat, largest)
+
+
+def read_arithmetic(name: str) -> Arithmetic:
+    """Return the arithmetic of a name; raise UsageError if there is none."""
+    if name not in tuple(Arithmetic):
+        raise unknown("arithmetic", name, [known.value for known in Arithmetic])
+    return Arithmetic(name)
 
 
 def default_method() -> type[Bounder]:

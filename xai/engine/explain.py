@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 
 import torch
 
 from xai.data.samples import Sample
-from xai.engine.facts import input_record, model_record, outputs_of, versions
+from xai.engine.facts import input_record, model_record, outputs_of
 from xai.engine.findings import Analysis
 from xai.engine.ood.detector import Detector
 from xai.engine.ood.verdict import Watchman
 from xai.engine.plan import ExplainPlan
+from xai.engine.started import Started
 from xai.models.model import Model
 from xai.models.targets import Target
 from xai.reports.artefacts import MemoryStore, Store
-from xai.reports.records import Finding, InputRecord, RunRecord
+from xai.reports.records import Finding, InputRecord
 from xai.reports.run import Run
 from xai.runtime import Runtime
 
@@ -49,7 +48,7 @@ def explain(
     """
     runtime = runtime or Runtime(device=model.device)
     store = store if store is not None else MemoryStore()
-    created, begun = datetime.now(UTC), time.perf_counter()
+    started = Started("explain", command)
     analysis = Analysis(model, plan.measures, runtime, store)
     watchman = None if detector is None else Watchman(model, detector, runtime, store)
     inputs: list[InputRecord] = []
@@ -75,20 +74,13 @@ def explain(
         for target, sample in list(wanted.items())[: None if method.about_target() else 1]
         for finding in analysis.of(method, sample, [target])
     ]
-    return Run(
-        RunRecord(
-            verb="explain",
-            command=command,
-            created=created.isoformat(timespec="seconds"),
-            seconds=time.perf_counter() - begun,
-            versions=versions(),
-            settings=runtime.settings(),
-            model=model_record(model),
-            inputs=tuple(inputs),
-            findings=tuple(findings),
-            notes=tuple(notes),
-        ),
+    return started.finished(
+        model_record(model),
+        runtime.settings(),
         store,
+        inputs=inputs,
+        findings=findings,
+        notes=notes,
     )
 
 

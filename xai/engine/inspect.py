@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 import torch
@@ -13,14 +11,15 @@ import torch
 from xai.data.samples import Sample
 from xai.engine.analyses import analyses
 from xai.engine.attempt import attempt
-from xai.engine.facts import input_record, model_record, outputs_of, versions
+from xai.engine.facts import input_record, model_record, outputs_of
+from xai.engine.started import Started
 from xai.errors import AnalysisError, NotApplicableError
 from xai.models.graph import Layer
 from xai.models.model import Model
 from xai.models.targets import Target
 from xai.registry import Kind
 from xai.reports.artefacts import MemoryStore, Store, put
-from xai.reports.records import Finding, InputRecord, ModelRecord, RunRecord, TargetRecord, Value
+from xai.reports.records import Finding, InputRecord, ModelRecord, TargetRecord, Value
 from xai.reports.run import Run
 from xai.runtime import Runtime
 
@@ -81,7 +80,7 @@ def inspect(
     """
     runtime = runtime or Runtime(device=model.device)
     store = store if store is not None else MemoryStore()
-    created, begun = datetime.now(UTC), time.perf_counter()
+    started = Started("inspect", command)
     if layer is not None and model.graph is not None:
         model.layer(layer)
     if target is not None:
@@ -95,20 +94,13 @@ def inspect(
             inputs.append(input_record(sample, outputs, model, store))
             wanted = model.target(int(outputs.argmax()) if target is None else target)
             findings.append(_finding(model, sample, layer, wanted, store))
-    return Run(
-        RunRecord(
-            verb="inspect",
-            command=command,
-            created=created.isoformat(timespec="seconds"),
-            seconds=time.perf_counter() - begun,
-            versions=versions(),
-            settings=runtime.settings(),
-            model=_understood(model),
-            inputs=tuple(inputs),
-            findings=tuple(findings),
-            notes=tuple(notes),
-        ),
+    return started.finished(
+        _understood(model),
+        runtime.settings(),
         store,
+        inputs=inputs,
+        findings=findings,
+        notes=notes,
     )
 
 

@@ -12,13 +12,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from xai.engine.deciding import TIMEOUT, Deciding
 from xai.engine.facts import versions
 from xai.engine.shards import Kept, work_off
 from xai.errors import XaiError
 from xai.robustness.bounds.rounding import Arithmetic
 from xai.robustness.verify.instances import Instance
 
-DEFAULT = 60.0  # seconds, where neither the list nor the caller says
 GRACE = 60.0  # seconds more, after which a process that does not answer is ended
 ERROR = "error"
 
@@ -122,7 +122,7 @@ class _Worker:
         self._pipe: Connection[Any, Any] | None = None
 
     def solve(self, instance: Instance, check: Callable[[], None]) -> Solved:
-        seconds = self._asked.seconds or instance.timeout or DEFAULT
+        seconds = self._asked.seconds or instance.timeout or TIMEOUT
         begun = time.monotonic()
         try:
             pipe = self._begun()
@@ -180,7 +180,7 @@ def _solved(instance: Instance, seconds: float, asked: Asked) -> Solved:
     begun = time.monotonic()
     try:
         model = load(str(instance.onnx), device=resolve_device(asked.device), seed=asked.seed)
-        found = answer(model, instance.vnnlib, seconds, asked.arithmetic, asked.seed)
+        found = answer(Deciding(model, asked.arithmetic, seconds), instance.vnnlib, asked.seed)
     except XaiError as error:
         return _failed(instance, ERROR, time.monotonic() - begun, str(error))
     except MemoryError:

@@ -70,8 +70,8 @@ class Gathered:
         counts = Counter((row.get("labelled", True), row.get("finite", True)) for row in self.rows())
         if without := counts[False, True] + counts[False, False]:
             notes.append(
-                f"{without} of {self.images} images have no label: the model's own answer is taken for the right one, "
-                "so they count as right at first, whatever they show"
+                f"images without a label: {without} of {self.images}; the model's own answer is taken for the right "
+                "one, so they count as right at first, whatever they show"
             )
         if broken := counts[True, False] + counts[False, False]:
             notes.append(f"for {broken} of {self.images} images the outputs are NaN or infinite: they count as wrong")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,17 @@ import torch
 from xai.data.dataset import DataSet, Skipped, check_any_read
 from xai.data.samples import Sample
 from xai.engine.examined import EXAMPLES, again
-from xai.engine.facts import input_record, model_record, outputs_of, versions
+from xai.engine.facts import input_record, model_record, outputs_of
 from xai.engine.outcome import Gathered
 from xai.engine.shards import Answer, Kept
+from xai.engine.started import Started
 from xai.engine.sweep import Sweep
 from xai.engine.threat import read_sizes
 from xai.errors import UsageError
 from xai.models.model import Model
 from xai.reports.artefacts import MemoryStore, Store, put, put_rows
 from xai.reports.intervals import clopper_pearson
-from xai.reports.records import Finding, InputRecord, RunRecord, Scalar, Value
+from xai.reports.records import Finding, InputRecord, Scalar, Value
 from xai.reports.run import Run
 from xai.robustness.norms import Norm
 from xai.robustness.smoothing.certify import ABOUT, ABSTAINED, Certificate, caution, conclude, gather, sentence
@@ -174,7 +174,7 @@ def smooth(
     model = plan.model
     runtime = runtime or Runtime(device=model.device)
     store = store if store is not None else MemoryStore()
-    created, begun = datetime.now(UTC), time.perf_counter()
+    started = Started("bounds", command)
     sweep = Sweep(model, data, runtime, SHARD)
     inputs: tuple[InputRecord, ...] = ()
     outcome = None
@@ -189,20 +189,13 @@ def smooth(
             check_any_read(data, [Skipped(index, **one) for index, one in enumerate(outcome.skipped)])
         inputs, statements = _examples(plan, data, sweep, outcome, store, examples)
         told = (_done(plan, outcome, store), *statements)
-    return Run(
-        RunRecord(
-            verb="bounds",
-            command=command,
-            created=created.isoformat(timespec="seconds"),
-            seconds=time.perf_counter() - begun,
-            versions=versions(),
-            settings=sweep.runtime.settings(),
-            model=model_record(model),
-            inputs=inputs,
-            findings=told,
-            notes=(*notes, *data.notes, *(outcome.notes(data) if outcome else ())),
-        ),
+    return started.finished(
+        model_record(model),
+        sweep.runtime.settings(),
         store,
+        inputs=inputs,
+        findings=told,
+        notes=(*notes, *data.notes, *(outcome.notes(data) if outcome else ())),
     )
 
 
@@ -236,7 +229,7 @@ def _done(plan: SmoothingPlan, outcome: Gathered, store: Store) -> Finding:
     notes, own_labels = [caution(plan.smoothing, len(rows))], f"{len(rows) - given} of {len(rows)}"
     settings = {"labels": "given" if given == len(rows) else f"the network's own answers for {own_labels}"}
     if given < len(rows):
-        notes.append(f"{own_labels} images have no label: the network's answer without noise counts as right")
+        notes.append(f"images without a label: {own_labels}; the network's answer without noise counts as right")
     return whole.model_copy(
         update={
             "status": "ok",

@@ -8,32 +8,27 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from xai.engine.confirm import Witness, witness
-from xai.engine.deciding import Deciding, Judge
+from xai.engine.deciding import ROUNDED_AWAY, Deciding, Judge
 from xai.engine.facts import model_record, versions
 from xai.engine.shards import Answer, Kept, work_off
+from xai.engine.started import Started
 from xai.engine.sweep import SMALL, cores
 from xai.engine.verified import CLOCK, SOURCE
 from xai.engine.words import NUMBERS
 from xai.errors import XaiError
 from xai.reports.artefacts import MemoryStore, Store, get, put
-from xai.reports.records import Artefact, Finding, RunRecord, Value
+from xai.reports.records import Artefact, Finding, Value
 from xai.reports.run import Run
 from xai.robustness.bounds.rounding import Arithmetic
 from xai.robustness.verify.decide import Outcome, Verdict
 from xai.robustness.verify.statements import Compiled
 from xai.runtime import Runtime
-
-ROUNDED_AWAY = (
-    "it is proved for real numbers, and the float32 network violates it at a point that was found; "
-    "--arithmetic float is about that network"
-)
 
 
 @dataclass(frozen=True)
@@ -155,7 +150,7 @@ def verify_properties(
     """
     runtime = runtime or Runtime(device=plan.model.device)
     store = store if store is not None else MemoryStore()
-    created, begun = datetime.now(UTC), time.perf_counter()
+    started = Started("verify", command)
     alone = len(compiled) >= cores() or plan.model.bytes_per_input < SMALL
     runtime = replace(runtime, threads=runtime.threads or (1 if alone else cores()))
     if not plan.hindrance:
@@ -170,20 +165,12 @@ def verify_properties(
         asked.witness.rest()
     other = asked.witness
     found = [_finding(number, one, kept[number], plan, other) for number, one in enumerate(compiled)]
-    return Run(
-        RunRecord(
-            verb="verify",
-            command=command,
-            created=created.isoformat(timespec="seconds"),
-            seconds=time.perf_counter() - begun,
-            versions=versions(),
-            settings=runtime.settings(),
-            model=model_record(plan.model),
-            inputs=(),
-            findings=tuple(found),
-            notes=tuple(notes),
-        ),
+    return started.finished(
+        model_record(plan.model),
+        runtime.settings(),
         store,
+        findings=found,
+        notes=notes,
     )
 
 

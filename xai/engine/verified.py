@@ -109,8 +109,8 @@ class Verified:
         reasons = Counter(row["reason"] for row in self.rows if row["verdict"] == Verdict.NOT_DECIDED.value)
         told = "; ".join(f"{count}: {reason}" for reason, count in reasons.most_common(LISTED))
         more = f"; and {len(reasons) - LISTED} other reasons" if len(reasons) > LISTED else ""
-        within = f"within {self.plan.timeout:g} seconds each"
-        return (f"{int(self.open.sum())} images are not decided {within}: {told}{more}. Note that {CLOCK}.",)
+        count = f"{int(self.open.sum())} of {len(self.rows)} images"
+        return (f"not decided within {self.plan.timeout:g} seconds each: {count} ({told}{more}). Note that {CLOCK}.",)
 
 
 def _whole(plan: VerifyPlan) -> Finding:

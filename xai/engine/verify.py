@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +22,16 @@ from xai.data.samples import Sample
 from xai.engine.attack import Assault
 from xai.engine.changes import EXAMPLES, Study
 from xai.engine.confirm import Witness, confirm, witness
-from xai.engine.deciding import Judge, VerifyPlan, beyond, stays
-from xai.engine.facts import model_record, versions
+from xai.engine.deciding import ROUNDED_AWAY, Judge, VerifyPlan, beyond, stays
+from xai.engine.facts import model_record
 from xai.engine.outcome import Outcome
 from xai.engine.shards import Answer
+from xai.engine.started import Started
 from xai.engine.sweep import Sweep
 from xai.engine.verified import findings, skipped
 from xai.errors import AnalysisError
 from xai.reports.artefacts import MemoryStore, Store, get, put
-from xai.reports.records import Artefact, Finding, InputRecord, RunRecord
+from xai.reports.records import Artefact, Finding, InputRecord
 from xai.reports.run import Run
 from xai.robustness.bounds.analysis import TimeUpError
 from xai.robustness.bounds.rounding import Arithmetic
@@ -42,10 +42,6 @@ from xai.robustness.victim import Victim
 from xai.runtime import Runtime
 
 ATTACK = "attack"
-ROUNDED_AWAY = (
-    "it is proved for real numbers, and the float32 network gives another answer at a point that was found; "
-    "--arithmetic float is about that network"
-)
 
 
 @dataclass(frozen=True)
@@ -219,7 +215,7 @@ def verify(
     model = plan.model
     runtime = runtime or Runtime(device=model.device)
     store = store if store is not None else MemoryStore()
-    created, begun = datetime.now(UTC), time.perf_counter()
+    started = Started("verify", command)
     sweep = Sweep(model, data, runtime, 1)
     inputs: tuple[InputRecord, ...] = ()
     changes: tuple[Finding, ...] = ()
@@ -243,18 +239,11 @@ def verify(
             model, data, sweep.shards, plan.attack.norm, outcome.adversarial, sweep.runtime, store, explained=False
         )
         inputs, changes = study.of(violated, examples)
-    return Run(
-        RunRecord(
-            verb="verify",
-            command=command,
-            created=created.isoformat(timespec="seconds"),
-            seconds=time.perf_counter() - begun,
-            versions=versions(),
-            settings=sweep.runtime.settings(),
-            model=model_record(model),
-            inputs=inputs,
-            findings=(*told, *changes),
-            notes=(*notes, *data.notes, *(outcome.notes(data) if outcome else ())),
-        ),
+    return started.finished(
+        model_record(model),
+        sweep.runtime.settings(),
         store,
+        inputs=inputs,
+        findings=(*told, *changes),
+        notes=(*notes, *data.notes, *(outcome.notes(data) if outcome else ())),
     )

@@ -9,13 +9,10 @@ from pathlib import Path
 import torch
 
 from xai.engine.confirm import Witness, witness
+from xai.engine.deciding import Deciding
 from xai.errors import AnalysisError, XaiError
 from xai.models.model import Model
-from xai.robustness.bounds.methods.base import bounders
-from xai.robustness.bounds.outputs import Bounding
-from xai.robustness.bounds.rounding import Arithmetic
 from xai.robustness.verify.checker.check import Checked, check_proof
-from xai.robustness.verify.condensed import condensed
 from xai.robustness.verify.decide import Outcome, Verdict, Verifier
 from xai.robustness.verify.proof import write_proof
 from xai.robustness.verify.property import Property
@@ -42,16 +39,12 @@ class Answer:
     notes: tuple[str, ...]
 
 
-def answer(
-    model: Model, file: Path, seconds: float, arithmetic: Arithmetic, seed: int, proof: Path | None = None
-) -> Answer:
+def answer(plan: Deciding, file: Path, seed: int, proof: Path | None = None) -> Answer:
     """Decide whether a network has an input that a VNN-LIB file calls unsafe.
 
     Args:
-        model: the network.
+        plan: the network, for how long, and in which arithmetic; what is under way at the end is ended first.
         file: the property.
-        seconds: after which it is given up; what is under way is ended first.
-        arithmetic: of the network that "unsat" is about.
         seed: of the random starts of attacks.
         proof: where a proof is written, if there is one.
 
@@ -60,22 +53,13 @@ def answer(
         RefusedFileError: it is no VNN-LIB 1.0 that can be proved.
         NotApplicableError: the network has no graph, or an operator without a rule.
     """
-    spec = read(file)
+    spec, model = read(file), plan.model
     wanted = fitted(spec, model)
     other = witness(model)
     replay = _Replay(model, spec, other)
-    bounding = Bounding(model, bounders.get("crown")(), arithmetic)
-    verifier = Verifier(
-        condensed(bounding.program),
-        model,
-        bounding.bounder,
-        bounders.get("alpha-crown")(),
-        arithmetic,
-        replay.confirms,
-        seed,
-    )
+    verifier = plan.verifier(plan.program, model, replay.confirms, seed)
     try:
-        outcome = verifier.decide(wanted, seconds)
+        outcome = verifier.decide(wanted, plan.timeout)
         text = replay.text(outcome.counterexample)
     finally:
         other.rest()

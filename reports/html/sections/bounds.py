@@ -40,7 +40,7 @@ The proof is about {{ numbers }}, by {{ f.parameters["bounds by"] }}.</p>
 </svg><figcaption>solid line and full dots: certified, the truth is at least this{% if above %}; broken line and open dots: not felled by an attack, the truth is at most this{% endif %}; shares of all images, bars are {{ confidence }} intervals</figcaption></figure>
 <div>
 <div class="scroll" tabindex="0" role="group" aria-label="Certified accuracy by size of the change"><table class="tiles numbers">
-<caption>All are shares of the same {{ total }} images, those that are wrong without a change included; {{ confidence }} intervals below</caption>
+<caption>All are shares of the same images, {{ total }} in all, those that are wrong without a change included; {{ confidence }} intervals below</caption>
 <thead><tr><th scope="col">change</th><th scope="col">certified</th>{% if above %}<th scope="col">under attack</th>{% endif %}<th scope="col">not decided</th></tr></thead>
 <tr><th scope="row">none</th><td></td>{% if above %}<td>{{ accuracy.value | share }}<span class="interval">{{ accuracy.interval[0] | share }} – {{ accuracy.interval[1] | share }}</span></td>{% endif %}<td></td></tr>
 {% for size in sizes %}<tr><th scope="row">{{ size.name }}</th>{% for value in size.told %}<td>{{ value.value | share }}<span class="interval">{{ value.interval[0] | share }} – {{ value.interval[1] | share }}</span></td>{% endfor %}</tr>

@@ -36,7 +36,7 @@ class Smoothing(Section):
 {% for size in sizes %}<path class="whisker" d="M{{ size.at }} {{ size.low }}V{{ size.high }}"/><circle cx="{{ size.at }}" cy="{{ size.middle }}" r="3.5"/>{% endfor %}
 </svg><figcaption>share of all images for which the smoothed classifier is right within a radius, by what draws say; no more than {{ ceiling | number }} can be certified with so many draws; bars are 95&nbsp;% intervals over images</figcaption></figure>
 <div class="scroll" tabindex="0" role="group" aria-label="Certified accuracy of the smoothed classifier by radius"><table class="tiles numbers">
-<caption>Shares of the same {{ total }} images, abstentions and wrong answers included; intervals are over images, and do not count the probability that a statement is wrong</caption>
+<caption>Shares of the same images, {{ total }} in all, abstentions and wrong answers included; intervals are over images, and do not count the probability that a statement is wrong</caption>
 <thead><tr><th scope="col">radius (l2)</th><th scope="col">certified by draws</th></tr></thead>
 {% for size in sizes %}<tr><th scope="row">{{ size.name }}</th><td>{{ size.value.value | share }}<span class="interval">{{ size.value.interval[0] | share }} – {{ size.value.interval[1] | share }}</span></td></tr>
 {% endfor %}</table></div></div>

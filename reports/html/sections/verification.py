@@ -44,7 +44,7 @@ The proof is about {{ numbers }}.</p>
 <polyline points="{{ below }}"/>
 </svg><figcaption>solid line: proved to stay right, the truth is at least this; broken line: right and not felled by a counterexample, the truth is at most this; what is between them at the right end is not decided</figcaption></figure>
 <div>
-<table class="tiles numbers"><caption>All are shares of the same {{ total }} images, those that are wrong without a change included; {{ confidence }} intervals below</caption>
+<table class="tiles numbers"><caption>All are shares of the same images, {{ total }} in all, those that are wrong without a change included; {{ confidence }} intervals below</caption>
 <thead><tr><th scope="col">within {{ size }} ({{ f.parameters.norm }})</th><th scope="col">share</th></tr></thead>
 {% for name, value in told %}<tr><th scope="row">{{ name }}</th><td>{{ value.value | share }}<span class="interval">{{ value.interval[0] | share }} – {{ value.interval[1] | share }}</span></td></tr>
 {% endfor %}</table>

@@ -151,6 +151,12 @@ def test_a_table_without_rows_is_told(content: str, place: Path, model: Model) -
         open_data(place / "t", model)
 
 
+def test_text_that_is_named_as_a_picture_is_no_table(place: Path, model: Model) -> None:
+    (place / "bad.PNG").write_text("this is no picture")
+    with pytest.raises(RefusedFileError, match=r"bad.PNG are of no kind that is read here; expected .*a picture"):
+        open_data(place / "bad.PNG", model)
+
+
 def test_a_wrong_label_is_told_at_once(place: Path, model: Model) -> None:
     (place / "t.csv").write_text("path,label\nb.png,cat\nc.png,dgo\n")
     with pytest.raises(UsageError, match=r"labels of .*t.csv: there is no class 'dgo'; did you mean 'dog'"):

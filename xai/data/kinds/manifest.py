@@ -17,6 +17,7 @@ from typing import IO, Any
 from xai.data.contents import Content, Files
 from xai.data.kinds.base import Kind, no_labels
 from xai.data.labels import Label
+from xai.data.samples import SUFFIXES
 from xai.errors import RefusedFileError, UsageError
 from xai.models.card import Input
 from xai.models.safety import Peek
@@ -44,8 +45,8 @@ class Manifest(Kind):
     summary = "a CSV or JSON file with columns path, label, group, mask"
 
     def recognises(self, source: object) -> bool:
-        """Say whether the file is text."""
-        if not isinstance(source, Peek):
+        """Say whether the file is text, and is not named as a picture is."""
+        if not isinstance(source, Peek) or source.path.name.lower().endswith(SUFFIXES):
             return False
         return source.head.startswith(_UTF16) or not any(byte < 9 or 13 < byte < 32 for byte in source.head)
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,9 +19,10 @@ from xai.engine.audit.parts import House, Part, Plans, attacked, bounded, explai
 from xai.engine.audit.performance import performance
 from xai.engine.audit.repetition import IMAGES, repetition
 from xai.engine.audit.wanted import wanted
-from xai.engine.facts import model_record, versions
+from xai.engine.facts import model_record
 from xai.engine.plan import ExplainPlan
 from xai.engine.shards import OtherRunError, keep
+from xai.engine.started import Started
 from xai.engine.sweep import Sweep, repeatable, shard_size
 from xai.errors import UsageError
 from xai.models.model import Model
@@ -32,7 +31,7 @@ from xai.reports.audit import begin, settle
 from xai.reports.policy.fields import Policy
 from xai.reports.policy.reading import ReadPolicy
 from xai.reports.policy.standards import profiles_of
-from xai.reports.records import AuditRecord, Finding, InputRecord, RunRecord
+from xai.reports.records import AuditRecord, Finding, InputRecord
 from xai.reports.run import Run
 from xai.runtime import Runtime
 
@@ -87,7 +86,7 @@ def audit(
         RefusedFileError: no test image could be read.
     """
     audited = _begun(read, folder)
-    begun, created = time.perf_counter(), datetime.now(UTC)
+    started = Started("audit", command)
     if model.card.output == "values":
         raise UsageError("an audit is of a classifier: this model's outputs are values; see xai bounds")
     runtime = runtime or Runtime(device=model.device)
@@ -100,21 +99,14 @@ def audit(
     work.join(smoothed(work.house, roles.test, plans), "smoothing", "Randomised smoothing")
     work.look(plans.explaining)
     work.foreign()
-    return Run(
-        RunRecord(
-            verb="audit",
-            command=command,
-            created=created.isoformat(timespec="seconds"),
-            seconds=time.perf_counter() - begun,
-            versions=versions(),
-            settings=work.settings,
-            model=model_record(model),
-            inputs=tuple(work.inputs.values()),
-            findings=tuple(work.findings),
-            notes=tuple(dict.fromkeys([*notes, *work.notes])),
-            audit=settle(audited, work.findings),
-        ),
+    return started.finished(
+        model_record(model),
+        work.settings,
         store,
+        inputs=work.inputs.values(),
+        findings=work.findings,
+        notes=dict.fromkeys([*notes, *work.notes]),
+        audit=settle(audited, work.findings),
     )
 
 

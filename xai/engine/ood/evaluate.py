@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -14,16 +12,17 @@ import numpy as np
 import torch
 
 from xai.data.dataset import DataSet, open_data
-from xai.engine.facts import model_record, versions
+from xai.engine.facts import model_record
 from xai.engine.ood.detector import Detector
 from xai.engine.ood.score import not_scored
 from xai.engine.ood.watch import Scored, Watch, some_scored, watched
 from xai.engine.ood.words import title_of
+from xai.engine.started import Started
 from xai.errors import NotApplicableError, UsageError, unknown
 from xai.models.model import Model
 from xai.reports.artefacts import MemoryStore, Store, put, put_rows
 from xai.reports.intervals import clopper_pearson
-from xai.reports.records import Finding, RunRecord, Scalar, Value
+from xai.reports.records import Finding, Scalar, Value
 from xai.reports.run import Run
 from xai.robustness.ood.combination import choose, combination
 from xai.robustness.ood.guard import COMBINED, Guard, parted, some
@@ -147,7 +146,7 @@ def evaluate(
         raise UsageError("there are no outliers to try: name some with --ood NAME=DATA, or leave the probes on")
     runtime = runtime or Runtime(device=model.device)
     store = store if store is not None else MemoryStore()
-    created, begun = datetime.now(UTC), time.perf_counter()
+    started = Started("ood evaluate", command)
     watch = Watch(model, detector.guard.fitted, runtime, detector.guard)
     asked = {"evaluate": detector.facts}
 
@@ -176,20 +175,12 @@ def evaluate(
         )
     runtime.progress("measuring", 0, 1)
     findings = _Evaluation(detector, known, sets, rounds, runtime.seed, store).findings()
-    return Run(
-        RunRecord(
-            verb="ood evaluate",
-            command=command,
-            created=created.isoformat(timespec="seconds"),
-            seconds=time.perf_counter() - begun,
-            versions=versions(),
-            settings=known.sweep.runtime.settings(),
-            model=model_record(model),
-            inputs=(),
-            findings=(*findings, *skipped),
-            notes=(*notes, *inside.notes, *known.outcome.notes(inside), *told),
-        ),
+    return started.finished(
+        model_record(model),
+        known.sweep.runtime.settings(),
         store,
+        findings=(*findings, *skipped),
+        notes=(*notes, *inside.notes, *known.outcome.notes(inside), *told),
     )
 
 

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from xai.data.dataset import DataSet
-from xai.engine.facts import model_record, versions
+from xai.engine.facts import model_record
 from xai.engine.ood.detector import FIT, SEEN, Known, put_detector
 from xai.engine.ood.learn import Counts, Learning
 from xai.engine.ood.plan import FitPlan, Way
 from xai.engine.ood.watch import Row, Scored, Watch, some_scored, watched
 from xai.engine.ood.words import accuracy_words, card_accuracy, title_of
 from xai.engine.outcome import LISTED
+from xai.engine.started import Started
 from xai.engine.sweep import Sweep, shard_size
 from xai.errors import AnalysisError, UsageError
 from xai.reports.artefacts import MemoryStore, Store, put
 from xai.reports.figures import picture, thumbnail
 from xai.reports.intervals import clopper_pearson
-from xai.reports.records import Finding, RunRecord, Scalar, Value
+from xai.reports.records import Finding, Scalar, Value
 from xai.reports.run import Run
 from xai.robustness.ood.calibration import Calibration, at_false_positive_rate, best_split
 from xai.robustness.ood.combination import choose
@@ -75,7 +74,7 @@ def fit(
     model = plan.model
     runtime = runtime or Runtime(device=model.device)
     store = store if store is not None else MemoryStore()
-    created, begun = datetime.now(UTC), time.perf_counter()
+    started = Started("ood fit", command)
     sweep = Sweep(model, data, runtime, shard_size(model))
     learning = Learning(plan, data, sweep, folder)
     fitted = learning.run()
@@ -94,20 +93,12 @@ def fit(
     guard = _calibrated(fitted, held, known, plan)
     remembered = _remembered(held, watch, plan)
     findings = _findings(plan, data, guard, counts, held, known, remembered, store)
-    return Run(
-        RunRecord(
-            verb="ood fit",
-            command=command,
-            created=created.isoformat(timespec="seconds"),
-            seconds=time.perf_counter() - begun,
-            versions=versions(),
-            settings=sweep.runtime.settings(),
-            model=model_record(model),
-            inputs=(),
-            findings=findings,
-            notes=(*notes, *data.notes, *_notes(data, counts, plan, remembered), *_of_known(known)),
-        ),
+    return started.finished(
+        model_record(model),
+        sweep.runtime.settings(),
         store,
+        findings=findings,
+        notes=(*notes, *data.notes, *_notes(data, counts, plan, remembered), *_of_known(known)),
     )
 
 

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import heapq
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
 from xai.data.dataset import DataSet
 from xai.engine.examined import again
-from xai.engine.facts import input_record, model_record, outputs_of, versions
+from xai.engine.facts import input_record, model_record, outputs_of
 from xai.engine.ood.detector import Detector
 from xai.engine.ood.verdict import Watchman, judged_all
 from xai.engine.ood.watch import Row, Scored, Watch, watched
 from xai.engine.ood.words import INSIDE, OUTSIDE, UNKNOWN
 from xai.engine.outcome import LISTED
+from xai.engine.started import Started
 from xai.errors import AnalysisError
 from xai.models.model import Model
 from xai.reports.artefacts import MemoryStore, Store, put, put_rows
 from xai.reports.intervals import clopper_pearson
-from xai.reports.records import Finding, InputRecord, RunRecord, Scalar, Value
+from xai.reports.records import Finding, InputRecord, Scalar, Value
 from xai.reports.run import Run
 from xai.robustness.ood.guard import COMBINED
 from xai.runtime import Runtime
@@ -63,25 +62,18 @@ def score(
     """
     runtime = runtime or Runtime(device=model.device)
     store = store if store is not None else MemoryStore()
-    created, begun = datetime.now(UTC), time.perf_counter()
+    started = Started("ood score", command)
     watch = Watch(model, detector.guard.fitted, runtime, detector.guard)
     scored = watched(watch, data, {"score": detector.facts}, folder, jobs=jobs, stage="scoring")
     whole = _whole(model, detector, scored, store)
     inputs, findings = _examples(model, detector, scored, store, examples)
-    return Run(
-        RunRecord(
-            verb="ood score",
-            command=command,
-            created=created.isoformat(timespec="seconds"),
-            seconds=time.perf_counter() - begun,
-            versions=versions(),
-            settings=scored.sweep.runtime.settings(),
-            model=model_record(model),
-            inputs=inputs,
-            findings=(whole, *findings),
-            notes=(*notes, *data.notes, *scored.outcome.notes(data), *not_scored(scored)),
-        ),
+    return started.finished(
+        model_record(model),
+        scored.sweep.runtime.settings(),
         store,
+        inputs=inputs,
+        findings=(whole, *findings),
+        notes=(*notes, *data.notes, *scored.outcome.notes(data), *not_scored(scored)),
     )
 
 
