@@ -363,6 +363,7 @@ def verify(
     properties: str | Path | None = None,
     timeout: float | None = None,
     arithmetic: str = "real",
+    keep_proofs: bool = False,
     limit: int | None = None,
     labels: str | Path | None = None,
     examples: int = EXAMPLES,
@@ -381,6 +382,8 @@ def verify(
         timeout: seconds for each image or property; default 60.
         arithmetic: "real" for the network in real numbers, "float" for the float32 network as torch's CPU kernels run
             it.
+        keep_proofs: keep the proof of every image that holds, and have it checked by code that shares nothing with
+            the search.
         limit: take only so many images.
         labels: file with a label each, for arrays that do not bring them.
         examples: how many of the counterexamples are looked at closer.
@@ -408,11 +411,13 @@ def verify(
     if properties is not None:
         if eps is not None:
             raise UsageError("eps was given, and properties say of which inputs they are; leave it out")
+        if keep_proofs:
+            raise UsageError("keep_proofs was given, and proofs are kept of images alone; leave it out")
         deciding = plan_deciding(model, timeout=timeout, arithmetic=arithmetic)
         compiled = read_statements(Path(properties)).compiled(deciding.bounding)
         call = call_of("verify", model, properties=properties, **options, seed=seed or None)
         return verify_properties(compiled, deciding, runtime=runtime, jobs=jobs, command=call)
-    planned = plan_verify(model, eps, norm=norm, timeout=timeout, arithmetic=arithmetic)
+    planned = plan_verify(model, eps, norm=norm, timeout=timeout, arithmetic=arithmetic, keep_proofs=keep_proofs)
     images = open_data(data, model, labels=labels).limited(limit)
     call = call_of(
         "verify",
@@ -421,6 +426,7 @@ def verify(
         eps=eps,
         norm=None if norm == "linf" else norm,
         **options,
+        keep_proofs=keep_proofs or None,
         limit=limit,
         labels=labels,
         examples=None if examples == EXAMPLES else examples,

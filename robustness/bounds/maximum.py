@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from xai.robustness.bounds.interval import Interval
-from xai.robustness.bounds.operation import Operation, Pulled, Relaxation, per_sample, total
+from xai.robustness.bounds.operation import Operation, Pulled, Relaxation, total
 from xai.robustness.bounds.rounding import Rounding
 
 Gather = Callable[[torch.Tensor], torch.Tensor]
@@ -22,7 +22,8 @@ class Maximum(Operation):
         gather: from a value for a batch of one, the input number at each place of each window: (..., places); not
             above 0 where a place lies outside.
         shape: of the value for a batch of one.
-        function: what gives the same maxima for a batch of one, if there is a faster way than to gather.
+        function: what gives the same maxima, whatever the size of the first axis, if there is a faster way than to
+            gather.
     """
 
     def __init__(self, gather: Gather, shape: tuple[int, ...], function: Gather | None = None) -> None:
@@ -30,11 +31,13 @@ class Maximum(Operation):
         places = gather(numbers)
         self._index = torch.where(places > 0, places - 1, -1).long()
         self._shape = shape
-        self._function = per_sample(function) if function else None
+        self._function = function
 
     def value(self, *x: torch.Tensor) -> torch.Tensor:
         """Return the output."""
-        return self._windows(x[0]).amax(-1) if self._function is None else self._function(x[0])
+        if self._function is None:
+            return self._windows(x[0]).amax(-1)
+        return self._function(_laid_out(x[0].flatten(0, 1))).unflatten(0, x[0].shape[:2])
 
     def interval(self, rounding: Rounding, *boxes: Interval) -> Interval:  # noqa: ARG002  # a maximum is not rounded
         """Return the largest of the lower ends, and of the upper ends."""
@@ -99,6 +102,11 @@ class Maximum(Operation):
     def _windows(self, x: torch.Tensor, outside: float = -torch.inf) -> torch.Tensor:
         flat = x.flatten(1)[:, self._index.clamp(min=0)]
         return torch.where(self._index >= 0, flat, torch.full_like(flat, outside))
+
+
+def _laid_out(x: torch.Tensor) -> torch.Tensor:
+    """Return a batch of one with the first stride of a larger one: kernels tell by it that channels lie last."""
+    return x.as_strided(x.shape, (x.numel(), *x.stride()[1:])) if len(x) == 1 else x
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import save_file
+from safetensors.numpy import save as dump
 
 from xai.errors import AnalysisError
 from xai.robustness.bounds.elementwise import Rectifier
 from xai.robustness.bounds.inputs import Inputs
+from xai.robustness.bounds.maximum import Maximum
 from xai.robustness.bounds.program import Program
 from xai.robustness.bounds.rounding import Arithmetic
 from xai.robustness.verify.boxes import Boxes
-from xai.robustness.verify.checker.file import BOXES, CUTS, FORMAT, INPUT, KEY, LEAF, WHOLE, Tensors, digest
+from xai.robustness.verify.checker.file import BOXES, CUTS, FORMAT, INPUT, KEY, LEAF, MIXED, WHOLE, Tensors, digest
 from xai.robustness.verify.decide import Outcome, Proof, Verdict
 from xai.robustness.verify.domains import Domain, Root, Split
 from xai.robustness.verify.property import Case, Property
@@ -32,10 +33,20 @@ def write_proof(
     fingerprint: str,
     arithmetic: Arithmetic = Arithmetic.REAL,
 ) -> None:
-    """Write why a property holds.
+    """Write why a property holds to a file, which is there only when it is whole: see `proof_bytes`."""
+    save(path, proof_bytes(outcome, wanted, program, fingerprint, arithmetic))
+
+
+def proof_bytes(
+    outcome: Outcome,
+    wanted: Property,
+    program: Program,
+    fingerprint: str,
+    arithmetic: Arithmetic = Arithmetic.REAL,
+) -> bytes:
+    """Return why a property holds, as a file of safetensors holds it.
 
     Args:
-        path: of the file.
         outcome: of the search.
         wanted: the property.
         program: the steps that were searched.
@@ -48,8 +59,6 @@ def write_proof(
     places = {proof.case: proof for proof in outcome.proofs}
     if outcome.verdict is not Verdict.HOLDS or sorted(places) != list(range(len(wanted.cases))):
         raise AnalysisError("expected an outcome that proves every case, received another: there is nothing to write")
-    if any(_is_mixed(proof) for proof in outcome.proofs):
-        raise AnalysisError("a part was cut in the input and in inner numbers: such a proof cannot be written yet")
     writer = _Writer(program)
     for number, case in enumerate(wanted.cases):
         writer.add(case, places[number])
@@ -59,21 +68,31 @@ def write_proof(
         "arithmetic": str(arithmetic),
         "property": wanted.name,
     }
-    save(path, about, writer.tensors)
+    return packed(about, writer.tensors)
 
 
-def _is_mixed(proof: Proof) -> bool:
-    """Say whether parts were cut in the input and elsewhere: their inner boxes are not the whole region's."""
-    return len({split.step == 0 for leaf in proof.leaves for split in leaf.splits}) > 1
+def _kind(leaves: Sequence[Domain]) -> str:
+    """Return how parts were made by a search over activations, which may cut the input where nothing else is left.
+
+    Their inner boxes are not the whole region's then.
+    """
+    if any(split.step == 0 for leaf in leaves for split in leaf.splits):
+        return MIXED
+    return CUTS if len(leaves) > 1 else WHOLE
 
 
-def save(path: Path, about: Mapping[str, Any], tensors: Tensors) -> None:
-    """Write a proof's metadata and numbers, with their digest; the file is there only when it is whole."""
+def packed(about: Mapping[str, Any], tensors: Tensors) -> bytes:
+    """Return a proof's metadata and numbers, with their digest."""
     own = {name: np.ascontiguousarray(part) for name, part in tensors.items()}
     text = json.dumps(dict(about) | {"digest": digest(about, own)}, sort_keys=True)
+    return dump(own, {KEY: text})
+
+
+def save(path: Path, content: bytes) -> None:
+    """Write a proof; the file is there only when it is whole."""
     beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(own, str(beside), {KEY: text})
+        beside.write_bytes(content)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
@@ -86,6 +105,8 @@ class _Writer:
         self.tensors: dict[str, Any] = {}
         self._bent = {index: step for index, step in enumerate(program.steps) if isinstance(step.operation, Rectifier)}
         self._names = [step.name for step in self._bent.values()]
+        self._maxima = [step for step in program.steps if isinstance(step.operation, Maximum)]
+        self._entered = [(step.inputs[0], step.name) for step in (*self._bent.values(), *self._maxima)]
         self._value = {step.inputs[0]: place for place, step in enumerate(self._bent.values(), 1)}
         self._regions: dict[int, tuple[Inputs, int]] = {}
         self._roots: dict[int, tuple[Root, int]] = {}
@@ -96,7 +117,14 @@ class _Writer:
     @property
     def about(self) -> dict[str, Any]:
         """The metadata of what was collected."""
-        return {"rectifiers": self._names, "regions": self._norms, "roots": self._of, "cases": self._cases}
+        maxima = [step.name for step in self._maxima]
+        return {
+            "rectifiers": self._names,
+            "maxima": maxima,
+            "regions": self._norms,
+            "roots": self._of,
+            "cases": self._cases,
+        }
 
     def add(self, case: Case, proof: Proof) -> None:
         """Add a case."""
@@ -108,7 +136,7 @@ class _Writer:
         leaves = self._tree(prefix, proof.leaves)
         if proof.way != Boxes.name:
             root = proof.root or Root()
-            about |= {"kind": CUTS if len(leaves) > 1 else WHOLE, "root": self._root(root, region)}
+            about |= {"kind": _kind(leaves), "root": self._root(root, region)}
             if "row" in leaves[0].state:
                 self._chosen(prefix, leaves, root)
         self._cases.append(about)
@@ -135,9 +163,9 @@ class _Writer:
         return self._roots[id(root)][1]
 
     def _kept(self, prefix: str, step: int, root: Root) -> None:
-        """Add the slopes with which numbers that enter rectifiers were bounded."""
+        """Add the slopes with which numbers that enter rectifiers and maxima were bounded."""
         kept = [one for one in root.kept if one.step == step]
-        for name in (self._names[value - 1] for source, value in self._value.items() if source == step):
+        for name in (name for source, name in self._entered if source == step):
             own = f"{prefix}.{name}"
             self._put(f"{own}.numbers", torch.cat([one.numbers for one in kept]).int())
             self._put(f"{own}.signs", torch.cat([one.signs for one in kept]).to(torch.int8))

@@ -85,6 +85,9 @@ def verify(
     proof: Annotated[
         Path | None, typer.Option(help="Write the proof of a VNN-LIB property to this file, for xai check.")
     ] = None,
+    keep_proofs: Annotated[
+        bool, typer.Option("--keep-proofs", help="Keep the proof of every image that holds, and have it checked.")
+    ] = False,
     labels: Labels = None,
     classes: ClassNames = None,
     limit: Limit = None,
@@ -156,7 +159,8 @@ def _run(given: dict[str, Any]) -> Run:
         deciding = plan_deciding(loaded, **plan)
         decide = partial(verify_properties, read.compiled(deciding.bounding), deciding)
     else:
-        planned = plan_verify(loaded, given["eps"], norm=given["norm"] or "linf", **plan)
+        keeps = given["keep_proofs"]
+        planned = plan_verify(loaded, given["eps"], norm=given["norm"] or "linf", keep_proofs=keeps, **plan)
         data = given["data"]
         images = open_data(data[0] if len(data) == 1 else data, loaded, labels=given["labels"]).limited(given["limit"])
         examples = EXAMPLES if given["examples"] is None else given["examples"]
@@ -170,14 +174,14 @@ def _run(given: dict[str, Any]) -> Run:
                 store=place.store,
                 folder=place.done,
                 jobs=given["jobs"],
-                command=rerun("verify", given, WRITTEN, [name, *(given["data"] or [])]),
+                command=rerun("verify", given, WRITTEN, [name, *(given["data"] or [])], flags=("keep_proofs",)),
             )
         )
     place.show(run, as_json=given["as_json"])
     return run
 
 
-OF_IMAGES = ("eps", "norm", "labels", "limit", "examples", "fail_under")
+OF_IMAGES = ("eps", "norm", "keep_proofs", "labels", "limit", "examples", "fail_under")
 
 
 def _check_asked(given: dict[str, Any]) -> None:

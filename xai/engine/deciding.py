@@ -18,6 +18,7 @@ from xai.engine.threat import AttackPlan, NoneFitsError, plan_attack, read_norm,
 from xai.engine.threat import hindrance as unfit
 from xai.errors import UsageError, XaiError
 from xai.models.model import Model
+from xai.reports.records import Finding
 from xai.robustness.attacks.base import attacks
 from xai.robustness.bounds.inputs import Inputs
 from xai.robustness.bounds.methods.base import Bounder, bounders
@@ -103,9 +104,11 @@ class VerifyPlan(Deciding):
 
     Args:
         attack: norm and size of the change, and the attacks that are tried first.
+        keep_proofs: whether proofs are kept, and put before the independent checker.
     """
 
     attack: AttackPlan = field(kw_only=True)
+    keep_proofs: bool = field(default=False, kw_only=True)
 
     @property
     def size(self) -> tuple[str, float]:
@@ -115,7 +118,11 @@ class VerifyPlan(Deciding):
 
     def described(self) -> dict[str, Any]:
         """Return it as data: the same plan, the same data."""
-        return {**super().described(), "attack": self.attack.described()}
+        return {**super().described(), "attack": self.attack.described(), "proofs": self.keep_proofs}
+
+    def wanted(self, x: torch.Tensor, answer: int) -> Property:
+        """Return what is to be proved of an input (1, ...) and the model's answer to it, an index into its answers."""
+        return stays(self.bounding.inputs(x, self.attack.norm, self.size[1]), self.model, answer)
 
 
 def plan_deciding(model: Model, *, timeout: float | None = None, arithmetic: str = "real") -> Deciding:
@@ -136,6 +143,7 @@ def plan_verify(
     norm: str = "linf",
     timeout: float | None = None,
     arithmetic: str = "real",
+    keep_proofs: bool = False,
 ) -> VerifyPlan:
     """Return the plan; raise UsageError for any name or value that does not exist or fit.
 
@@ -145,6 +153,7 @@ def plan_verify(
         norm: "linf", "l2" or "l1".
         timeout: seconds for each image; default 60.
         arithmetic: "real" or "float".
+        keep_proofs: whether proofs are kept, and put before the independent checker.
     """
     if model.card.output == "values":
         raise UsageError(
@@ -156,7 +165,17 @@ def plan_verify(
         raise UsageError("no size of the change was given: name one in input units, such as eps 1/255")
     sizes = read_sizes(model, given, [eps])
     attack = AttackPlan(_first_attacks(model, norm, eps), (), given, sizes, None, minima=False, name="")
-    return VerifyPlan(model, read_arithmetic(arithmetic), _seconds(timeout), attack=attack)
+    numbers, seconds = read_arithmetic(arithmetic), _seconds(timeout)
+    return VerifyPlan(model, numbers, seconds, attack=attack, keep_proofs=keep_proofs)
+
+
+def replanned(model: Model, finding: Finding) -> VerifyPlan:
+    """Return the plan of a verification that is on record, without its attacks."""
+    told = finding.parameters
+    name, norm = str(told["epsilons"]), read_norm(str(told["norm"]))
+    sizes = {name: float(str(told[f"epsilon {name}"]))}
+    attack = AttackPlan((), (), norm, sizes, None, minima=False, name="")
+    return VerifyPlan(model, read_arithmetic(str(told["arithmetic"])), TIMEOUT, attack=attack)
 
 
 def _seconds(timeout: float | None) -> float:

@@ -18,19 +18,24 @@ import torch
 from xai.data.dataset import DataSet
 from xai.engine.audit.opening import open_roles
 from xai.engine.confirm import Witness, as_scores, witness
+from xai.engine.deciding import VerifyPlan, replanned
 from xai.engine.facts import model_record
 from xai.engine.outcome import ANY
+from xai.engine.proofs import Judged, judged
 from xai.engine.threat import read_norm
+from xai.engine.verified import PROOF
 from xai.errors import TamperedError, XaiError
 from xai.models.model import Model
-from xai.reports.artefacts import get, get_rows
+from xai.reports.artefacts import get, get_bytes, get_rows
 from xai.reports.check import NO_MODEL, Checked, Complaint, check
+from xai.reports.derived import HOLDS
 from xai.reports.evidence import Evidence
 from xai.reports.folder import open_run
 from xai.reports.policy.reading import reread
 from xai.reports.records import Finding
 from xai.robustness.norms import size
 from xai.robustness.search import reached
+from xai.robustness.verify.checker.check import State
 from xai.robustness.victim import Victim
 
 SAMPLE = 64  # images that are asked again
@@ -38,7 +43,8 @@ SHOWN = 8  # complaints of one kind that are told one by one
 TOLERANCE = 1e-3  # of outputs, as a share of the largest: another machine sums in another order
 SLACK = 1e-6  # of distances
 BATCH = 32
-REPLAYED = ("robustness", "verification")  # families that keep adversarial inputs, a row an image
+VERIFICATION = "verification"
+REPLAYED = ("robustness", VERIFICATION)  # families that keep adversarial inputs, a row an image
 Parts = Mapping[str, Any]
 
 
@@ -67,7 +73,7 @@ def recheck(folder: Path, model: Model, *, seed: int = 0) -> Checked:
     other = witness(model)
     try:
         asking = _Asking(run, model, other, _data(run, model), random.Random(seed))
-        return found + asking.inputs() + asking.adversarial() + asking.answers()
+        return found + asking.inputs() + asking.adversarial() + asking.proofs() + asking.answers()
     finally:
         other.rest()
 
@@ -139,6 +145,14 @@ class _Asking:
             found += Checked(unchecked=(f"adversarial inputs in onnxruntime: {self.other.reason}",))
         return found
 
+    def proofs(self) -> Checked:
+        """Put the proofs of a sample of images before the independent checker again."""
+        found = Checked()
+        for finding in self.run.findings:
+            if finding.family == VERIFICATION and finding.status == "ok":
+                found += self._attempted(finding.id, lambda: self._proved(finding))  # noqa: B023  # called at once
+        return found
+
     def answers(self) -> Checked:
         """Put a sample of the test images before the model again."""
         finding = next((one for one in self.run.findings if one.family == "performance" and one.status == "ok"), None)
@@ -197,6 +211,30 @@ class _Asking:
         left = len(rows) - measured
         lost = (f"{finding.id}: how far {left} adversarial inputs lie from their originals",) if left else ()
         return Checked(done, _listed(complaints), lost)
+
+    def _proved(self, finding: Finding) -> Checked:
+        """Prove of each kept input what its row says, by its own proof and the model at hand."""
+        rows = [row for row in get_rows(self.run.store, finding.artefacts["rows"]) if row["verdict"] == HOLDS]
+        kept = [row for row in rows if f"proof/{row.get('proof', {}).get('number', -1):06}" in finding.artefacts]
+        taken = self.random.sample(kept, min(SAMPLE, len(kept)))
+        plan = replanned(self.model, finding)
+        said = {row["id"]: self._judged(finding, row, plan) for row in taken}
+        sure = [name for name, one in said.items() if one.state is State.CHECKED]
+        told = {row["id"]: row["proof"]["state"] for row in taken}
+        complaints = [
+            Complaint(f"{finding.id}: {name}", f"its proof is {one.state}: {one.reason}")
+            for name, one in said.items()
+            if one.state is State.WRONG or told[name] not in (one.state.value, State.NOT_CHECKED.value)
+        ]
+        done = (f"{finding.id}: {len(sure)} proofs, evaluated again for the inputs that are kept",) if sure else ()
+        left = len(rows) - len(sure)
+        lost = (f"{finding.id}: {left} of {len(rows)} verdicts that hold: {_why(rows, kept, taken)}",) if left else ()
+        return Checked(done, _listed(complaints), lost)
+
+    def _judged(self, finding: Finding, row: Parts, plan: VerifyPlan) -> Judged:
+        proof, proved = (finding.artefacts[f"{name}/{row['proof']['number']:06}"] for name in PROOF)
+        x = torch.from_numpy(get(self.run.store, proved)).to(self.model.device)
+        return judged(get_bytes(self.run.store, proof), self.model, plan.wanted(x, row["predicted"]))
 
     def _apart(self, finding: Finding, row: Parts, original: torch.Tensor, point: torch.Tensor) -> list[Complaint]:
         """Measure a change again."""
@@ -272,6 +310,15 @@ class _Asking:
     def _outputs(self, x: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
             return self.model(x.to(self.model.device)).cpu()
+
+
+def _why(rows: Sequence[Parts], kept: Sequence[Parts], taken: Sequence[Parts]) -> str:
+    """Return why some verdicts were not checked."""
+    if not kept:
+        return "their proofs were not kept"
+    reasons = [row["proof"]["reason"] for row in rows if row.get("proof", {}).get("reason")]
+    reasons += [f"{SAMPLE} proofs were drawn at random"] if len(taken) < len(kept) else []
+    return "; ".join(dict.fromkeys(reasons)) or "their proofs are not confirmed"
 
 
 def _by_shard(rows: Iterable[Parts]) -> Iterator[tuple[int, list[Parts]]]:

@@ -15,9 +15,13 @@ from xai.engine.standing import Standing
 from xai.engine.words import NUMBERS
 from xai.reports.artefacts import Store, put, put_rows
 from xai.reports.records import Artefact, Finding, Scalar, Value
+from xai.robustness.bounds.rounding import Arithmetic
+from xai.robustness.verify.checker.check import State
 from xai.robustness.verify.decide import Verdict
 
 ALL, LISTED = "share of all images", 3
+PROOF = ("proof", "proved")  # what an image keeps: the proof, and the input that it is about
+CHECKED = "proofs checked"
 SOURCE = (
     "Bunel et al. 2020, Branch and bound for piecewise linear neural network verification; Wang et al. 2021, "
     "Beta-CROWN: efficient bound propagation with per-neuron split constraints"
@@ -40,6 +44,8 @@ def findings(outcome: Outcome, plan: VerifyPlan, other: Witness, store: Store) -
     times = [seconds for answer in outcome.answers() for seconds in answer["times"]]
     held: dict[str, Artefact] = {"rows": put_rows(store, verified.rows), **outcome.adversarial}
     held["times"] = put(store, np.array(times, dtype=np.float64))
+    for number, answer in enumerate(outcome.answers()):
+        held |= {f"{name}/{number:06}": Artefact.model_validate(answer[name]) for name in PROOF if answer.get(name)}
     held["answers"] = put_rows(store, [{"name": name} for name in plan.model.answers])
     settings: dict[str, Scalar] = {
         "labels": verified.labels,
@@ -97,6 +103,9 @@ class Verified:
         found[f"not decided at {name}"] = share(self.open, ALL)
         for (verdict, by), count in sorted(self._ways().items()):
             found[f"{verdict} by {by}"] = Value(value=count, unit="images", n=len(self.rows))
+        if self.plan.keep_proofs:
+            count = sum(row.get("proof", {}).get("state") == State.CHECKED.value for row in self.rows)
+            found[CHECKED] = Value(value=count, unit="images that hold", n=int(self.holds.sum()))
         return found
 
     def _ways(self) -> Counter[tuple[str, str]]:
@@ -113,6 +122,17 @@ class Verified:
         return (f"not decided within {self.plan.timeout:g} seconds each: {count} ({told}{more}). Note that {CLOCK}.",)
 
 
+def _others(plan: VerifyPlan) -> str:
+    """Say who else has looked at the proofs."""
+    if not plan.keep_proofs:
+        return "No other program has checked them: they were not kept."
+    about = "" if plan.arithmetic is Arithmetic.REAL else " for real numbers, not for how float32 rounds,"
+    return (
+        f"Those that are said to be checked were evaluated again,{about} by a checker that shares no code with the "
+        "search; xai check does so with the model at hand."
+    )
+
+
 def _whole(plan: VerifyPlan) -> Finding:
     name, epsilon = plan.size
     attack = plan.attack
@@ -123,6 +143,7 @@ def _whole(plan: VerifyPlan) -> Finding:
         "wanted": ANY,
         "arithmetic": plan.arithmetic.value,
         "timeout": plan.timeout,
+        "proofs kept": plan.keep_proofs,
         "attacks": ", ".join(one.about.title for one in attack.attacks) or "none",
     }
     for one in attack.attacks:
@@ -136,7 +157,7 @@ def _whole(plan: VerifyPlan) -> Finding:
         "size of the change; beside it the share for which no input with another answer was found.",
         limits="It is about every input of each image's region, and about no other; an image that is not decided may "
         f"be either. {NUMBERS[plan.arithmetic]} The proofs come from this program's own bounds and search: they are "
-        "tried at points of each region, and no other program has checked them.",
+        f"tried at points of each region. {_others(plan)}",
         source=SOURCE,
         kind="sound",
         input=None,

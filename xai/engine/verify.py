@@ -22,20 +22,22 @@ from xai.data.samples import Sample
 from xai.engine.attack import Assault
 from xai.engine.changes import EXAMPLES, Study
 from xai.engine.confirm import Witness, confirm, witness
-from xai.engine.deciding import ROUNDED_AWAY, Judge, VerifyPlan, beyond, stays
+from xai.engine.deciding import ROUNDED_AWAY, Judge, VerifyPlan, beyond
 from xai.engine.facts import model_record
 from xai.engine.outcome import Outcome
+from xai.engine.proofs import SUFFIX, written
 from xai.engine.shards import Answer
 from xai.engine.started import Started
 from xai.engine.sweep import Sweep
 from xai.engine.verified import findings, skipped
 from xai.errors import AnalysisError
-from xai.reports.artefacts import MemoryStore, Store, get, put
+from xai.reports.artefacts import MemoryStore, Store, get, put, put_bytes
 from xai.reports.records import Artefact, Finding, InputRecord
 from xai.reports.run import Run
 from xai.robustness.bounds.analysis import TimeUpError
 from xai.robustness.bounds.rounding import Arithmetic
 from xai.robustness.search import Case
+from xai.robustness.verify.checker.check import State
 from xai.robustness.verify.decide import Outcome as Decision
 from xai.robustness.verify.decide import Verdict
 from xai.robustness.victim import Victim
@@ -78,8 +80,10 @@ class Task:
         attacked = self.assault.shard(number, samples, check)
         look = _Look(self, number, samples[0], attacked, lambda: check(0))
         look.decide(begun)
+        seconds = time.perf_counter() - begun
+        look.prove()
         check(1)
-        return {**attacked, **look.kept, "rows": [look.row], "times": [time.perf_counter() - begun]}
+        return {**attacked, **look.kept, "rows": [look.row], "times": [seconds]}
 
 
 class _Look:
@@ -92,6 +96,7 @@ class _Look:
         self.row |= {"verdict": None, "by": "", "parts": 0, "case": "", "bound": None}
         self.kept: dict[str, Any] = {"breaches": []}
         self.found = attacked["adversarial"]
+        self.proved: tuple[Judge, Decision] | None = None
         self.x = sample.input[None].to(task.plan.model.device)
         self.check = check
 
@@ -118,18 +123,19 @@ class _Look:
         self.row |= {"verdict": verdict.value, "by": by, "reason": reason}
 
     def _judge(self) -> Judge:
-        plan, bounding = self.plan, self.plan.bounding
-        region = bounding.inputs(self.x, plan.attack.norm, plan.size[1])
-        wanted = stays(region, plan.model, self.row["predicted"])
+        plan, wanted = self.plan, self.plan.wanted(self.x, self.row["predicted"])
         seed = self.task.runtime.generator("verify", self.sample.digest).initial_seed()
         return Judge(
             plan, wanted, plan.network(self.check), lambda output: bool(beyond(wanted, output[None].double())[0]), seed
         )
 
     def _certified(self, judge: Judge, late: float) -> Decision | None:
-        """Return the proof by one pass of bounds, if that is enough: a search begins with many points instead."""
+        """Return the verdict by one pass of bounds, if that is enough: a search begins with many points instead.
+
+        It leaves nothing that could be checked: where proofs are kept, the search itself bounds the region.
+        """
         bounding, answer = self.plan.bounding, torch.tensor([self.row["predicted"]], device=self.x.device)
-        if self.plan.hindrance:
+        if self.plan.hindrance or self.plan.keep_proofs:
             return None
         analysis = bounding.analysis(judge.wanted.cases[0].region)
         try:
@@ -156,6 +162,22 @@ class _Look:
             self._told(Verdict.NOT_DECIDED, "", ROUNDED_AWAY)
         else:
             self._told(Verdict.HOLDS, found.by)
+            self.proved = judge, found
+
+    def prove(self) -> None:
+        """Keep the proof, and the input that it is about, and put it before the independent checker."""
+        if self.proved is None or not self.plan.keep_proofs:
+            return
+        content, said = written(self.proved[1], self.proved[0])
+        self.row["proof"] = {"number": self.number, "state": said.state.value, "reason": said.reason}
+        if not content:
+            return
+        store = self.task.store
+        x = put(store, self.x.cpu().numpy())
+        self.kept["proof"] = put_bytes(store, content, SUFFIX).model_dump(mode="json")
+        self.kept["proved"] = x.model_dump(mode="json")
+        if said.state is State.WRONG:
+            self._told(Verdict.NOT_DECIDED, "", f"the independent checker does not confirm its proof: {said.reason}")
 
     def _counter(self, found: Decision) -> None:
         """Store a counterexample, and look at it again as anyone would who gets the file."""

@@ -16,7 +16,7 @@ from xai.reports.records import Finding, Value
 from xai.reports.words import share
 
 VERIFIED, ATTACKED, OPEN = "verified accuracy at ", "accuracy under attack at ", "not decided at "
-GIVEN = "given"
+CHECKED, GIVEN = "proofs checked", "given"
 NUMBERS = {"real": "real numbers, without rounding", "float": "the float32 network, rounding included"}
 MARKS = {"holds": "✓", "violated": "✗", "not decided": "~", "wrong": "✗"}
 SPEAKS = {"holds": "for", "violated": "against", "not decided": "neither", "wrong": "against"}
@@ -50,6 +50,7 @@ The proof is about {{ numbers }}.</p>
 {% endfor %}</table>
 <table class="facts"><caption>What decided it</caption>
 {% for name, value in ways %}<tr><th scope="row">{{ name }}</th><td>{{ value.value | count }} of {{ total }}</td></tr>{% endfor %}
+{% if checked %}<tr><th scope="row">proofs checked by a second program</th><td>{{ checked.value | count }} of {{ checked.n | count }} that hold</td></tr>{% endif %}
 <tr><th scope="row">time allowed</th><td>{{ f.parameters.timeout | number }} s for each image</td></tr>
 <tr><th scope="row">time taken</th><td>{{ f.seconds | duration }} over all images; the slowest {{ slowest | duration }}</td></tr>
 <tr><th scope="row">confirmed in</th><td>{{ f.parameters["confirmed in"] }}</td></tr>
@@ -105,6 +106,7 @@ The proof is about {{ numbers }}.</p>
             ],
             "ways": [(name, value) for name, value in values.items() if " by " in name],
             "slowest": float(times.max()),
+            "checked": values.get(CHECKED),
             "numbers": NUMBERS[str(finding.parameters["arithmetic"])],
             "confidence": "95\N{NO-BREAK SPACE}%",
             "rows": _ordered(rows, times, names)[:SHOWN],
@@ -168,6 +170,8 @@ def _row(row: dict[str, Any], seconds: float, names: Sequence[str]) -> dict[str,
         said = f"the right answer is {names[row['label']]}" if row["finite"] else "the outputs are no numbers"
     elif verdict == "violated":
         said = f"becomes {names[row['answer']]} at a distance of {row['distance']:.4g}"
+    elif "proof" in row:
+        said = f"proof {row['proof']['state']}{': ' if row['proof']['reason'] else ''}{row['proof']['reason']}"
     return {
         "id": row["id"],
         "answer": names[row["predicted"]],

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from xai.models.model import Model
 from xai.robustness.verify.checker.enclosure import MEMORY, Box, Certificate, Chosen, Enclosure, Region
-from xai.robustness.verify.checker.file import BOXES, INPUT, SHARES, Cut, Slopes, Written, read
-from xai.robustness.verify.checker.network import Array, Network, Rectified, UncheckableError, read_network
+from xai.robustness.verify.checker.file import BOXES, INPUT, MIXED, SHARES, Cut, Slopes, Written, read
+from xai.robustness.verify.checker.network import Array, Bent, Network, Rectified, UncheckableError, read_network
 from xai.robustness.verify.property import Property
 
 BATCH = 64
@@ -99,19 +99,28 @@ class _Case:
 
 
 def check_proof(path: Path, model: Model, wanted: Property | None = None) -> Checked:
-    """Say whether a proof holds.
-
-    Args:
-        path: of the file.
-        model: the network that it is about.
-        wanted: the property that was to be proved, read anew; without it, the proof's own is taken.
+    """Say whether the proof in a file holds: `checked` of what `read` returns.
 
     Raises:
         UsageError: there is no such file.
         RefusedFileError: it is no proof, or was changed after it was written.
         NotApplicableError: the model has no graph.
     """
-    written = read(path)
+    return checked(read(path), model, wanted)
+
+
+def checked(written: Written, model: Model, wanted: Property | None = None) -> Checked:
+    """Say whether a proof holds.
+
+    Args:
+        written: the proof.
+        model: the network that it is about.
+        wanted: the property that was to be proved, read anew; without it, the proof's own is taken.
+
+    Raises:
+        RefusedFileError: it is no proof.
+        NotApplicableError: the model has no graph.
+    """
     about = written.about
     cases = [_case(written, place) for place in range(len(about["cases"]))]
     try:
@@ -174,9 +183,10 @@ def _check_same(written: Written, model: Model, cases: Sequence[_Case], wanted: 
 def _check_fits(written: Written, cases: Sequence[_Case], network: Network) -> None:
     """Raise _WrongError unless all places that a proof names are there."""
     names = written.about["rectifiers"]
-    for name in names:
-        if name not in network.rectifiers:
-            raise _WrongError(f"the network has no rectifier {name!r}")
+    for kind, there in (("rectifiers", network.rectifiers), ("maxima", network.maxima)):
+        for name in written.about[kind]:
+            if name not in there:
+                raise _WrongError(f"the network has no {name!r} among its {kind}")
     first = network.values[0].size
     sizes = [first, *(network.values[network.rectifiers[name]].size for name in names)]
     for case in cases:
@@ -193,6 +203,7 @@ class _Checker:
     def __init__(self, written: Written, network: Network) -> None:
         self._written, self._network = written, network
         self._names: list[str] = list(written.about["rectifiers"])
+        self._places = network.rectifiers | network.maxima
         self._roots: dict[int, Enclosure] = {}
 
     def checked(self, cases: Sequence[_Case]) -> list[CaseChecked]:
@@ -263,15 +274,31 @@ class _Checker:
             raise _WrongError("a part's row is not there")
         slopes = self._written.slopes(prefix, count)
         prices = self._prices(case)
+        is_mixed = self._written.about["cases"][case.place]["kind"] == MIXED
+        if not is_mixed and any(cut.value == INPUT for leaf in case.leaves for cut in leaf):
+            raise _WrongError("an input is cut where rectifiers are")
         widest = max(value.size for value in self._network.values)
         step = max(1, min(256, MEMORY // (8 * widest * 4)))
         for begin in range(0, count, step):
             part = slice(begin, begin + step)
             known, chosen = self._cuts(case.leaves[part], prices[part])
-            enclosure = whole.cut(known) if known else whole
+            if is_mixed:
+                enclosure = self._again(case, case.leaves[part], known, whole)
+            else:
+                enclosure = whole.cut(known) if known else whole
             own = {self._place(name): self._whole(name, one, part)[:, None] for name, one in slopes.items()}
             found = self._rowwise(enclosure, case, row[part], Chosen(own, *chosen))
             yield from enumerate(found.tolist(), begin)
+
+    def _again(
+        self, case: _Case, leaves: Sequence[tuple[Cut, ...]], known: Mapping[int, Box], whole: Enclosure
+    ) -> Enclosure:
+        """Return leaves' own boxes, within those of the whole region: the input itself is cut."""
+        own = {place: known[place].within(box) if place in known else box for place, box in whole.entering.items()}
+        region = replace(case.region, box=_cut(case.region.box, leaves, INPUT))
+        found = Enclosure(self._network, region, own)
+        found.spread()
+        return found
 
     def _rowwise(self, enclosure: Enclosure, case: _Case, row: NDArray[np.int64], chosen: Chosen) -> Array:
         found = enclosure.lowest(self._network.output, case.rows[row][:, None], chosen)
@@ -286,13 +313,16 @@ class _Checker:
         return self._roots[place]
 
     def _certified(self, root: int) -> list[str]:
-        return [name for name in self._names if f"root.{root}.{name}.numbers" in self._written.tensors]
+        names = [*self._names, *self._written.about["maxima"]]
+        return [name for name in names if f"root.{root}.{name}.numbers" in self._written.tensors]
 
     def _certificate(self, root: int, name: str) -> Certificate:
         """Return the slopes that were chosen for what enters a rectifier."""
         prefix = f"root.{root}.{name}"
         numbers, signs = self._written.whole(f"{prefix}.numbers"), self._written.whole(f"{prefix}.signs")
-        size = self._network.values[self._place(name)].size
+        value = self._network.values[self._place(name)]
+        assert isinstance(value, Bent)
+        size = self._network.values[value.source].size
         if len(numbers) != len(signs) or not _within(numbers, size) or bool((np.abs(signs) != 1).any()):
             raise _WrongError(f"bounds of {name} are of numbers that are not there")
         slopes = self._written.slopes(prefix, len(numbers))
@@ -323,13 +353,11 @@ class _Checker:
         self, leaves: Sequence[tuple[Cut, ...]], prices: Sequence[Array]
     ) -> tuple[dict[int, Box], tuple[dict[int, Any], ...]]:
         """Return the boxes that leaves' cuts leave of rectifiers' inputs, and the constraints with their prices."""
-        if any(cut.value == INPUT for leaf in leaves for cut in leaf):
-            raise _WrongError("an input is cut where rectifiers are")
         known: dict[int, Box] = {}
         pay: dict[int, Array] = {}
         side: dict[int, Array] = {}
         at: dict[int, Array] = {}
-        for value in sorted({cut.value for leaf in leaves for cut in leaf}):
+        for value in sorted({cut.value for leaf in leaves for cut in leaf} - {INPUT}):
             place = self._place(self._names[value - 1])
             size = self._network.values[place].size
             known[place] = _cut(Box(np.full((1, size), -np.inf), np.full((1, size), np.inf)), leaves, value)
@@ -342,7 +370,7 @@ class _Checker:
         return known, ({place: one[:, None] for place, one in pay.items()}, side, at)
 
     def _place(self, name: str) -> int:
-        return self._network.rectifiers[name]
+        return self._places[name]
 
 
 def _cut(box: Box, leaves: Sequence[tuple[Cut, ...]], value: int) -> Box:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from xai.robustness.verify.checker.network import Affine, Array, Given, Matrix, Network, Rectified
+from xai.robustness.verify.checker.network import Affine, Array, Bent, Given, Largest, Matrix, Network, Rectified
 
 UNIT = 2.0**-53
 ROOM = 1 + 2.0**-20  # what errors themselves are rounded by
@@ -147,6 +147,21 @@ class _Lines:
     bends: NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class _Planes:
+    """For each window (batch, size) the number that it is at least, and a plane above it.
+
+    Args:
+        below: (batch, size) the place in the window.
+        above: (batch, size, places) slopes.
+        start: (batch, size) the plane's constant.
+    """
+
+    below: Numbers
+    above: Array
+    start: Array
+
+
 class Enclosure:
     """What is known of a network's values over some regions.
 
@@ -160,18 +175,19 @@ class Enclosure:
         self.network, self.region, self.known = network, region, known or {}
         self.batch = len(region.box.lower)
         self.boxes: dict[int, Box] = {}
-        self.entering: dict[int, Box] = {}  # the inputs of rectifiers, by the rectifier's place
+        self.entering: dict[int, Box] = {}  # the inputs of rectifiers and maxima, by their place
         self._sizes: dict[int, Array] = {}
         self._lines: dict[int, _Lines] = {}
+        self._planes: dict[int, _Planes] = {}
 
     def spread(self, chosen: Mapping[int, Certificate] | None = None) -> None:
-        """Bound every value in turn, and what enters rectifiers backwards where it matters.
+        """Bound every value in turn, and what enters rectifiers and maxima backwards where it matters.
 
         Args:
-            chosen: slopes for what enters rectifiers, by the rectifier's place; of one region only.
+            chosen: slopes for what enters them, by their place; of one region only.
         """
         for place, value in enumerate(self.network.values):
-            if isinstance(value, Rectified):
+            if isinstance(value, Bent):
                 self._enter(place, value, (chosen or {}).get(place))
             self.boxes[place] = self._forward(place)
 
@@ -179,7 +195,7 @@ class Enclosure:
         """Return what is known of parts of one region, each with boxes (batch, size) of some rectifiers' inputs."""
         found = Enclosure(self.network, self.region, known)
         found.boxes, found._sizes = self.boxes, self._sizes
-        found.entering, found._lines = dict(self.entering), dict(self._lines)
+        found.entering, found._lines, found._planes = dict(self.entering), dict(self._lines), self._planes
         for place, box in known.items():
             value = self.network.values[place]
             assert isinstance(value, Rectified)
@@ -204,6 +220,9 @@ class Enclosure:
             box = self.entering[place]
             lower, upper = _rectified(box.lower, value.slope), _rectified(box.upper, value.slope)
             return Box(lower - np.abs(lower) * 2 * UNIT, upper + np.abs(upper) * 2 * UNIT)
+        if isinstance(value, Largest):
+            box = self.entering[place]
+            return Box(value.of(box.lower, -np.inf).max(-1), value.of(box.upper, -np.inf).max(-1))
         middle, spread = value.bias[None].copy(), np.zeros((1, value.size))
         size = np.abs(value.bias)[None]
         for (source, matrix), sizes in zip(value.parts, value.sizes, strict=True):
@@ -216,14 +235,14 @@ class Enclosure:
         room = spread + 4 * gamma(value.terms) * size + TINY
         return Box(middle - room, middle + room)
 
-    def _enter(self, place: int, value: Rectified, chosen: Certificate | None) -> None:
-        """Bound what enters a rectifier, as far as that matters to its lines."""
+    def _enter(self, place: int, value: Bent, chosen: Certificate | None) -> None:
+        """Bound what enters a rectifier or a maximum, as far as that matters to its lines."""
         box = self.boxes[value.source]
         if place in self.known:
             box = box.within(self.known[place])
-        wanted = (box.lower < 0) & (box.upper > 0)
+        wanted = _open(value, box)
         for sign in (1, -1):
-            done = np.zeros(value.size, dtype=bool)
+            done = np.zeros(wanted.shape[1], dtype=bool)
             if chosen is not None:
                 own = chosen.numbers[chosen.signs == sign]
                 done[own] = True
@@ -233,16 +252,20 @@ class Enclosure:
             most = int(left.sum(1).max())
             box = box.within(self._backwards(value, np.argsort(~left, axis=1, kind="stable")[:, :most], sign, {}))
         self.entering[place] = box
-        self._lines[place] = _lines(box, value.slope)
+        if isinstance(value, Largest):
+            self._planes[place] = _planes(value, box)
+        else:
+            self._lines[place] = _lines(box, value.slope)
 
-    def _backwards(self, value: Rectified, numbers: Numbers, sign: int, slopes: Mapping[int, Array]) -> Box:
-        """Return a box of some numbers (batch, n) of a rectifier's input, from one side: from below for 1."""
+    def _backwards(self, value: Bent, numbers: Numbers, sign: int, slopes: Mapping[int, Array]) -> Box:
+        """Return a box of some numbers (batch, n) of what enters a value, from one side: from below for 1."""
+        count = self.network.values[value.source].size
         widest = max(one.size for one in self.network.values[: value.source + 1])
         step = max(1, MEMORY // (8 * widest * self.batch))
-        found = np.full((self.batch, value.size), -np.inf)
+        found = np.full((self.batch, count), -np.inf)
         for begin in range(0, numbers.shape[1], step):
             own = numbers[:, begin : begin + step]
-            rows = np.zeros((*own.shape, value.size))
+            rows = np.zeros((*own.shape, count))
             np.put_along_axis(rows, own[:, :, None], sign, 2)
             part = {place: one[:, begin : begin + step] for place, one in slopes.items()}
             np.put_along_axis(found, own, self.lowest(value.source, rows, Chosen(part)), 1)
@@ -256,7 +279,7 @@ class Enclosure:
             start: the value's place.
             rows: coefficients.
             chosen: slopes and multipliers; others are those of the smaller area.
-            stop: whether to take the boxes of the first rectifiers that are met.
+            stop: whether to take the boxes of the first rectifiers and maxima that are met.
         """
         chosen = chosen or Chosen()
         waiting = {start: np.broadcast_to(rows, (self.batch, *rows.shape[1:]))}
@@ -274,6 +297,8 @@ class Enclosure:
                 box = self.boxes[place]
                 added = _times(np.maximum(own, 0), box.lower) + _times(np.minimum(own, 0), box.upper)
                 lost = 2 * gamma(value.size) * _times(np.abs(own), box.size)
+            elif isinstance(value, Largest):
+                parts, added, lost = self._through_maximum(place, value, own)
             else:
                 parts, added, lost = self._through_rectifier(place, value, own, chosen)
             found = found + added
@@ -296,6 +321,19 @@ class Enclosure:
         added = rows @ value.bias
         return parts, added, 2 * gamma(value.terms) * _times(np.abs(rows), size)
 
+    def _through_maximum(self, place: int, value: Largest, rows: Array) -> tuple[list[tuple[int, Array]], Array, Array]:
+        planes, box = self._planes[place], self.entering[place]
+        negative = np.minimum(rows, 0)
+        shares = negative[..., None] * planes.above[:, None]
+        below = np.broadcast_to(planes.below[:, None, :, None], (*rows.shape, 1))
+        own = np.take_along_axis(shares, below, -1) + np.maximum(rows, 0)[..., None]
+        np.put_along_axis(shares, below, own, -1)
+        inside = value.windows >= 0
+        gathered = _against(shares[..., inside], value.onto)
+        sizes = value.of(box.size, 0.0).max(-1) * (1 + planes.above.sum(-1)) + np.abs(planes.start)
+        lost = 2 * gamma(value.windows.size) * _times(np.abs(rows), sizes)
+        return [(value.source, gathered)], _times(negative, planes.start), lost
+
     def _through_rectifier(
         self, place: int, value: Rectified, rows: Array, chosen: Chosen
     ) -> tuple[list[tuple[int, Array]], Array, Array]:
@@ -315,6 +353,40 @@ class Enclosure:
             far = size + np.abs(chosen.at[place])
             lost = lost + 2 * gamma(value.size) * _times(np.abs(push) + np.abs(part), far)
         return [(value.source, part)], added, lost
+
+
+def _open(value: Bent, box: Box) -> NDArray[np.bool_]:
+    """Say of which numbers (batch, inputs) it matters to the lines where they lie."""
+    if isinstance(value, Rectified):
+        return (box.lower < 0) & (box.upper > 0)
+    least = value.of(box.lower, -np.inf).max(-1, keepdims=True)
+    could = value.of(box.upper, -np.inf) >= least
+    undecided = could & (could.sum(-1, keepdims=True) > 1) & (value.windows >= 0)
+    found = np.zeros(box.lower.shape, dtype=bool)
+    for sample, own in enumerate(undecided):
+        found[sample, value.windows[own]] = True
+    return found
+
+
+def _planes(value: Largest, box: Box) -> _Planes:
+    """Return what a maximum lies between: its number of the highest lower end t, and one of two planes.
+
+    The largest number is at most t and what each exceeds t by; an excess less a slope times the number is convex, so
+    that it is largest at an end, whatever the slope. Or it is at most the highest upper end.
+    """
+    lower, upper = value.of(box.lower, -np.inf), value.of(box.upper, -np.inf)
+    below = lower.argmax(-1)
+    least = lower.max(-1, keepdims=True)
+    above = upper > least
+    low, high = np.where(above, lower, 0.0), np.where(above, upper, 0.0)
+    slope = np.where(above, np.clip((high - least) / np.where(high > low, high - low, 1.0), 0.0, 1.0), 0.0)
+    most = np.where(above, np.maximum(-slope * low, high - least - slope * high), 0.0)
+    sizes = np.abs(low) + np.abs(high) + np.abs(least)
+    room = gamma(4 * lower.shape[-1]) * np.where(above, sizes, np.abs(least)).sum(-1) + TINY
+    start = least[..., 0] + most.sum(-1) + room
+    top = upper.max(-1)
+    flat = top < (slope * (low + high) / 2).sum(-1) + start
+    return _Planes(below, np.where(flat[..., None], 0.0, slope), np.where(flat, top, start))
 
 
 def _lines(box: Box, slope: float) -> _Lines:

@@ -16,20 +16,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.numpy import load
 
 from xai.errors import RefusedFileError, UsageError
 
 FORMAT = 1
 KEY = "xai.proof"
-MAX_BYTES = 2**34
+MAX_BYTES = 2**32
 MAX_DEPTH = 4096
 MAX_CUTS = 5 * 10**7  # of all leaves together
 LEAF = -1
 INPUT = 0  # the value that a cut is about; a rectifier's input is its place among the names, plus 1
 SHARES = 255  # a slope in one byte is so many parts of 1, and never less than the rectifier's own slope
-BOXES, WHOLE, CUTS = "boxes", "whole", "cuts"
-KINDS = (BOXES, WHOLE, CUTS)
+BOXES, WHOLE, CUTS, MIXED = "boxes", "whole", "cuts", "mixed"
+KINDS = (BOXES, WHOLE, CUTS, MIXED)
 Tensors = Mapping[str, NDArray[Any]]
 
 
@@ -70,12 +71,12 @@ class Written:
     Args:
         about: its metadata.
         tensors: its numbers.
-        path: of the file.
+        source: what it was read from.
     """
 
     about: Mapping[str, Any]
     tensors: Tensors
-    path: Path
+    source: str
 
     def array(self, name: str, kind: str, ndim: int) -> NDArray[Any]:
         """Return numbers; raise RefusedFileError unless they are there, of a kind (numpy's letter), and finite."""
@@ -133,7 +134,7 @@ class Written:
 
     def refused(self, why: str) -> RefusedFileError:
         """Return what to raise."""
-        return RefusedFileError(f"proof {self.path}: {why}; write it again, nothing follows from this file")
+        return RefusedFileError(f"proof {self.source}: {why}; write it again, nothing follows from this file")
 
 
 def read(path: Path) -> Written:
@@ -147,16 +148,29 @@ def read(path: Path) -> Written:
         raise UsageError(f"proof {path} does not exist")
     if path.stat().st_size > MAX_BYTES:
         raise RefusedFileError(f"proof {path}: expected at most {MAX_BYTES} bytes, received {path.stat().st_size}")
+    return parse(path.read_bytes(), str(path))
+
+
+def parse(content: bytes, source: str) -> Written:
+    """Return a proof as its bytes give it.
+
+    Args:
+        content: of a safetensors file.
+        source: what it was read from, for messages.
+
+    Raises:
+        RefusedFileError: it is no proof, or was changed after it was written.
+    """
     try:
-        with safe_open(str(path), framework="np") as file:
-            about = json.loads((file.metadata() or {})[KEY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # safe_open is no dict
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        tensors = load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        about = json.loads(header["__metadata__"][KEY])
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         why = " ".join(str(error).split())[:200]
         raise RefusedFileError(
-            f"proof {path} cannot be read: expected a proof in safetensors, received {why}"
+            f"proof {source} cannot be read: expected a proof in safetensors, received {why}"
         ) from error
-    written = Written(about, tensors, path)
+    written = Written(about, tensors, source)
     _check_about(written)
     return written
 
@@ -193,11 +207,12 @@ def _check_about(written: Written) -> None:
 def _check_fields(written: Written) -> None:
     about = written.about
     texts = [about.get(key) for key in ("fingerprint", "arithmetic", "property", "digest")]
-    lists = [about.get(key) for key in ("rectifiers", "regions", "roots", "cases")]
+    lists = [about.get(key) for key in ("rectifiers", "maxima", "regions", "roots", "cases")]
     if not all(isinstance(text, str) for text in texts) or not all(isinstance(part, list) for part in lists):
         raise written.refused("expected a network, a property, regions and cases")
-    if not all(isinstance(name, str) for name in about["rectifiers"]) or not about["cases"]:
-        raise written.refused("expected names of rectifiers, and at least one case")
+    names = [*about["rectifiers"], *about["maxima"]]
+    if not all(isinstance(name, str) for name in names) or not about["cases"]:
+        raise written.refused("expected names of rectifiers and maxima, and at least one case")
 
 
 def _check_case(written: Written, case: Any) -> None:

@@ -1,4 +1,4 @@
-"""A network as matrices, read from its graph: sums of matrix products, and rectifiers.
+"""A network as matrices, read from its graph: sums of matrix products, rectifiers, and maxima.
 
 What is read here is judged on its own: no operator is lowered by what bounds or searches use.
 """
@@ -90,6 +90,41 @@ class Rectified:
 
 
 @dataclass(frozen=True)
+class Largest:
+    """The largest number of each window.
+
+    Args:
+        name: of the graph's node.
+        source: place of the value that is looked at.
+        windows: (size, places) which of its numbers; -1 where there is none.
+        inputs: how many numbers that value has.
+    """
+
+    name: str
+    source: int
+    windows: NDArray[np.int64]
+    inputs: int
+
+    @property
+    def size(self) -> int:
+        """How many numbers it has."""
+        return len(self.windows)
+
+    @cached_property
+    def onto(self) -> Matrix:
+        """Which number stands at each place that is one, (places, inputs)."""
+        flat = self.windows[self.windows >= 0]
+        return sparse.csr_array((np.ones(len(flat)), (np.arange(len(flat)), flat)), shape=(len(flat), self.inputs))
+
+    def of(self, numbers: Array, outside: float) -> Array:
+        """Return numbers (..., inputs) as (..., size, places), `outside` where there is none."""
+        return np.where(self.windows >= 0, numbers[..., np.maximum(self.windows, 0)], outside)
+
+
+Bent = Rectified | Largest  # what is no sum
+
+
+@dataclass(frozen=True)
 class Network:
     """Values, each made of earlier ones; the first is the input.
 
@@ -98,13 +133,18 @@ class Network:
         output: place of the output.
     """
 
-    values: tuple[Given | Affine | Rectified, ...]
+    values: tuple[Given | Affine | Bent, ...]
     output: int
 
     @cached_property
     def rectifiers(self) -> dict[str, int]:
         """The place of each rectifier, by name."""
         return {value.name: place for place, value in enumerate(self.values) if isinstance(value, Rectified)}
+
+    @cached_property
+    def maxima(self) -> dict[str, int]:
+        """The place of each maximum, by name."""
+        return {value.name: place for place, value in enumerate(self.values) if isinstance(value, Largest)}
 
 
 @dataclass(frozen=True)
@@ -132,7 +172,7 @@ class _Reader:
     """Walks the graph once, for a batch of one."""
 
     def __init__(self, graph: Graph, shape: tuple[int, ...]) -> None:
-        self.values: list[Given | Affine | Rectified] = [Given(math.prod(shape))]
+        self.values: list[Given | Affine | Bent] = [Given(math.prod(shape))]
         self._input = _Value(0, (1, *shape))
         self._module = graph.module
         self._layers = {node: name for name, nodes in graph.members.items() for node in nodes}
@@ -152,7 +192,7 @@ class _Reader:
             raise UncheckableError("cannot check: the output does not depend on the input")
         return Network(tuple(self.values), output.place)
 
-    def add(self, value: Affine | Rectified, shape: Sequence[int]) -> _Value:
+    def add(self, value: Affine | Bent, shape: Sequence[int]) -> _Value:
         """Append a value."""
         self.values.append(value)
         return _Value(len(self.values) - 1, tuple(shape))
@@ -402,6 +442,51 @@ def _average(reader: _Reader, call: dict[str, Any], name: str) -> _Value:
     return reader.add(Affine(((x.place, matrix),), np.zeros(len(columns)), 1), (1, channels, height, width))
 
 
+def _adaptive(reader: _Reader, call: dict[str, Any], name: str) -> _Value:
+    """Average over as many windows as there are outputs, which may overlap."""
+    x: _Value = call["self"]
+    if len(x.shape) != 4:
+        raise ValueError(name)
+    _, channels, *sizes = x.shape
+    wanted = [size if number is None else int(number) for size, number in zip(sizes, call["output_size"], strict=True)]
+    down, across = (_shares(size, count) for size, count in zip(sizes, wanted, strict=True))
+    matrix = sparse.csr_array(sparse.kron(sparse.eye_array(channels), sparse.kron(down, across)))
+    return reader.add(Affine(((x.place, matrix),), np.zeros(matrix.shape[0]), 3), (1, channels, *wanted))
+
+
+def _shares(size: int, count: int) -> Matrix:
+    """Return what each of so many windows along an axis takes of each number."""
+    found = np.zeros((count, size))
+    for window in range(count):
+        begin, end = window * size // count, -(-(window + 1) * size // count)
+        found[window, begin:end] = 1.0 / (end - begin)
+    return sparse.csr_array(found)
+
+
+def _mean(reader: _Reader, call: dict[str, Any], name: str) -> _Value:
+    """Average over axes."""
+    x: _Value = call["self"]
+    axes = [axis % len(x.shape) for axis in call["dim"]] if call.get("dim") else []
+    if not axes or 0 in axes or call.get("dtype") is not None:
+        raise ValueError(name)
+    kept = [1 if axis in axes else size for axis, size in enumerate(x.shape)]
+    rows = np.broadcast_to(np.arange(math.prod(kept)).reshape(kept), x.shape).reshape(-1)
+    count, size = math.prod(x.shape) // math.prod(kept), math.prod(x.shape)
+    matrix = sparse.csr_array((np.full(size, 1.0 / count), (rows, np.arange(size))), shape=(math.prod(kept), size))
+    shape = kept if call["keepdim"] else [part for axis, part in enumerate(x.shape) if axis not in axes]
+    return reader.add(Affine(((x.place, matrix),), np.zeros(math.prod(kept)), 1), shape)
+
+
+def _largest(reader: _Reader, call: dict[str, Any], name: str) -> _Value:
+    x: _Value = call["self"]
+    if call["ceil_mode"] or len(x.shape) != 4:
+        raise ValueError(name)
+    kernel = _pair(call["kernel_size"])
+    seen = _windows(x.shape, kernel, call["stride"] or kernel, call["padding"], call["dilation"])
+    windows = seen.reshape(math.prod(seen.shape[:3]), -1)
+    return reader.add(Largest(reader.node, x.place, windows, math.prod(x.shape)), (1, *seen.shape[:3]))
+
+
 def _normalised(reader: _Reader, call: dict[str, Any], name: str) -> _Value:
     """Normalise by what was learnt: subtract, scale, add."""
     x: _Value = call["input"]
@@ -432,4 +517,7 @@ _RULES: dict[str, Callable[[_Reader, dict[str, Any], str], _Value | tuple[_Value
     "addmm": _addmm,
     "neg": _negated,
     "avg_pool2d": _average,
+    **dict.fromkeys(("adaptive_avg_pool2d", "_adaptive_avg_pool2d"), _adaptive),
+    "mean": _mean,
+    "max_pool2d": _largest,
 }

@@ -58,6 +58,21 @@ def convolutional(seed: int) -> nn.Module:
     ).eval()
 
 
+def pooling(seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(3, stride=2, padding=1),
+        nn.Conv2d(3, 4, 3),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(4, 8),
+        nn.ReLU(),
+        nn.Linear(8, 3),
+    ).eval()
+
+
 @dataclass(frozen=True)
 class Proved:
     """A network, a property, and what was found of it."""

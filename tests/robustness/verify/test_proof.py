@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from tests.robustness.verify.proofs import Proved, around, convolutional, dense, proved
+from tests.robustness.verify.proofs import Proved, around, convolutional, dense, pooling, proved
 from xai.errors import AnalysisError
 from xai.robustness.bounds.rounding import Arithmetic
 from xai.robustness.norms import Norm
@@ -25,6 +25,7 @@ NETS = {
     "many inputs, two cases": lambda seed: proved(dense(20, seed), around((20,), 0.3, seed), 0.6, rows=2, cases=2),
     "many inputs, leaky": lambda seed: proved(dense(20, seed, LEAKY), around((20,), 0.3, seed), 0.7),
     "convolutions with a shortcut": lambda seed: proved(convolutional(seed + 2), around((1, 8, 8), 0.3, seed), 0.8),
+    "maxima": lambda seed: proved(pooling(seed), around((1, 8, 8), 0.1, seed), 0.7),
     "l2 ball": lambda seed: proved(dense(20, seed), around((20,), 0.9, seed, Norm.L2), 0.9),
     "l1 ball": lambda seed: proved(dense(20, seed), around((20,), 2.0, seed, Norm.L1), 0.97),
     "float32": lambda seed: proved(dense(20, seed), around((20,), 0.3, seed), 0.6, arithmetic=Arithmetic.FLOAT),
