@@ -48,6 +48,11 @@ class TamperedError(XaiError):
     exit_code = 1
 
 
+def lacks_memory(error: BaseException) -> bool:
+    """Say whether an error is for want of memory, in Python's words or in torch's."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "alloc" in str(error).lower())
+
+
 def unknown(noun: str, name: str, known: Iterable[str]) -> UsageError:
     """Return the error for a name that does not exist, with the nearest names that do."""
     names = list(known)

@@ -37,7 +37,8 @@ class Maximum(Operation):
         """Return the output."""
         if self._function is None:
             return self._windows(x[0]).amax(-1)
-        return self._function(_laid_out(x[0].flatten(0, 1))).unflatten(0, x[0].shape[:2])
+        found: torch.Tensor = self._function(_laid_out(x[0].flatten(0, 1))).unflatten(0, x[0].shape[:2])
+        return found
 
     def interval(self, rounding: Rounding, *boxes: Interval) -> Interval:  # noqa: ARG002  # a maximum is not rounded
         """Return the largest of the lower ends, and of the upper ends."""

@@ -25,6 +25,8 @@ from xai.robustness.verify.property import Case, Property
 from xai.robustness.verify.search import LATE, Search
 from xai.robustness.verify.ways import Way
 
+DEAR = 0.3  # of the time that is left, after which a search begins with the cheap bounds of the region
+
 
 class Verdict(StrEnum):
     """What is known of a property."""
@@ -142,8 +144,13 @@ class Verifier:
             if next(iter(falsifiers.values())).problem.by_inputs:
                 yield from self._searched({number: (Boxes(one.problem), one) for number, one in falsifiers.items()})
                 return
-            for bounder in (self.cheap, self.dear):
-                root, found, wholes = self._bounded(region, bounder, falsifiers)
+            for bounder, share in ((self.cheap, 1.0), (self.dear, DEAR)):
+                try:
+                    root, found, wholes = self._bounded(region, bounder, falsifiers, self._within(share))
+                except TimeUpError:
+                    if self._late():
+                        raise
+                    break  # the search begins with the boxes that are there
                 proved = [number for number in falsifiers if found[number] > 0]
                 if proved:
                     shared = _shared(root)
@@ -162,22 +169,28 @@ class Verifier:
         except NotApplicableError as refused:
             yield _not_decided(str(refused), next(iter(falsifiers.values())).problem.case, bound, 0)
 
+    def _within(self, share: float) -> Callable[[], bool]:
+        """Return what says whether a share of the time that is left is up."""
+        now = time.monotonic()
+        end = now + share * (self._deadline - now)
+        return lambda: time.monotonic() > end
+
     @torch.no_grad()
     def _bounded(
-        self, region: Inputs, bounder: Bounder, falsifiers: dict[int, Falsifier]
+        self, region: Inputs, bounder: Bounder, falsifiers: dict[int, Falsifier], late: Callable[[], bool]
     ) -> tuple[Analysis, dict[int, float], dict[int, Domain]]:
         """Return the boxes of the whole region, how far each case's best row is above its limit, and what shows it."""
         last = self.program.output
         problem = next(iter(falsifiers.values())).problem
         check_fits(self.program, bounder, 1, last)
-        analysis = Analysis(self.program.steps, region, problem.rounding, late=self._late, kept=[])
+        analysis = Analysis(self.program.steps, region, problem.rounding, late=late, kept=[])
         bounder.prepare(analysis, last)
         shared, found, wholes = analysis.kept, {}, {}
         for number, falsifier in falsifiers.items():
             own, analysis.kept = falsifier.problem, []
             best, row = own.beyond(bounder.lowest(analysis, last, own.rows(1)))[:, 0].max(0)
             found[number], wholes[number] = float(best), _whole(analysis.kept, int(row))
-        analysis.kept = shared
+        analysis.kept, analysis.late = shared, self._late
         return analysis, found, wholes
 
     def _searched(self, ways: Mapping[int, tuple[Way, Falsifier]], root: Root | None = None) -> Iterator[Outcome]:

@@ -47,6 +47,33 @@ def test_what_takes_too_long_is_a_timeout(place: Path, capsys: Captured) -> None
     assert "time is up" in told.err
 
 
+SCARCE = """
+import resource, sys
+from pathlib import Path
+import torch
+import xai.engine.vnnlib as engine
+from xai.cli.main import run
+guarded = engine.guarded
+def scarce(search):
+    torch.set_num_threads(1)
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + 60 * 2**20,) * 2)
+    return guarded(search)
+engine.guarded = scarce
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+def test_too_little_memory_for_a_search_decides_nothing_and_is_told(place: Path) -> None:
+    write_net(Path("big.onnx"), inputs=400, hidden=1500)
+    write_property(Path("big.vnnlib"), 400, inputs=400, reach=0.1)
+    asked = ["verify", "big.onnx", "big.vnnlib", "--timeout", "20"]
+    done = subprocess.run([sys.executable, "-c", SCARCE, *asked], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.returncode) == ("unknown\n", 5), done.stderr
+    assert "too little memory for the search" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_proof_is_checked_by_others_and_about_what_was_asked_alone(place: Path, capsys: Captured) -> None:
     assert run(["verify", "net.onnx", "never.vnnlib", "--proof", "never.proof"]) == 0
     check = ["check", "never.proof", "--model", "net.onnx"]

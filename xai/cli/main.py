@@ -13,7 +13,7 @@ from typer.exceptions import Abort, TyperException
 
 from xai.cli import attack, audit, bounds, check, config, diff, explain, export, inspect, methods, ood, report, verify
 from xai.cli.terminal import say
-from xai.errors import StoppedError, UsageError, XaiError
+from xai.errors import StoppedError, UsageError, XaiError, lacks_memory
 from xai.version import __version__
 
 INTERRUPTED, BROKEN = 130, 3
@@ -88,6 +88,9 @@ def _told(error: Exception, code: int) -> int:
     logging.getLogger("xai").debug("failed", exc_info=error)
     if isinstance(error, StoppedError):
         say(str(error))
+        return code
+    if lacks_memory(error):
+        say("error: too little memory; free some, or take a smaller network, fewer --jobs or a larger machine")
         return code
     fault = "a fault of the program: run again with xai --debug and report it"
     say(f"error: {error}" if isinstance(error, XaiError) else f"error: {type(error).__name__}: {error}; {fault}")

@@ -16,7 +16,7 @@ from xai.engine.enclosure import default_method, hindrance, read_arithmetic
 from xai.engine.probe import CLOSE, SLACK
 from xai.engine.threat import AttackPlan, NoneFitsError, plan_attack, read_norm, read_sizes
 from xai.engine.threat import hindrance as unfit
-from xai.errors import UsageError, XaiError
+from xai.errors import UsageError, XaiError, lacks_memory
 from xai.models.model import Model
 from xai.reports.records import Finding
 from xai.robustness.attacks.base import attacks
@@ -36,6 +36,7 @@ from xai.robustness.verify.property import Case, Property
 log = logging.getLogger(__name__)
 
 TIMEOUT = 60.0  # seconds for each image or property
+SHORT = "too little memory for the search; free some, or take fewer jobs, a smaller network or a larger machine"
 TRIED = 32  # points of a region that a proof is tried with
 Confirm = Callable[[torch.Tensor, torch.Tensor], bool]
 ROUNDED_AWAY = (
@@ -229,6 +230,22 @@ def _thorough() -> Bounder:
     return max(bounders.all().values(), key=lambda cls: cls.inner)()
 
 
+def guarded(decide: Callable[[], Outcome]) -> Outcome:
+    """Return what a search finds; what breaks it decides nothing, and is told: too little memory above all."""
+    try:
+        return decide()
+    except (InterruptedError, KeyboardInterrupt):
+        raise
+    except XaiError as error:
+        return Outcome(Verdict.NOT_DECIDED, "", 0.0, reason=str(error))
+    except (Exception, MemoryError) as error:
+        if lacks_memory(error):
+            return Outcome(Verdict.NOT_DECIDED, "", 0.0, reason=SHORT)
+        log.exception("a search failed")
+        said = f"the search failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        return Outcome(Verdict.NOT_DECIDED, "", 0.0, reason=said)
+
+
 @dataclass(frozen=True)
 class Judge:
     """Decides one property, and tries what was proved.
@@ -259,17 +276,10 @@ class Judge:
         """Return what is known after so many seconds; what breaks decides nothing, and is told."""
         if self.plan.hindrance:
             return Outcome(Verdict.NOT_DECIDED, "", 0.0, reason=self.plan.hindrance)
-        try:
-            decides = self.plan.verifier(self.program, self.network, lambda _, output: self.violated(output), self.seed)
-            return decides.decide(self.wanted, seconds)
-        except (InterruptedError, KeyboardInterrupt):
-            raise
-        except XaiError as error:
-            return Outcome(Verdict.NOT_DECIDED, "", 0.0, reason=str(error))
-        except (Exception, MemoryError) as error:
-            log.exception("a search failed")
-            said = f"the search failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            return Outcome(Verdict.NOT_DECIDED, "", 0.0, reason=said)
+        return guarded(lambda: self._verifier().decide(self.wanted, seconds))
+
+    def _verifier(self) -> Verifier:
+        return self.plan.verifier(self.program, self.network, lambda _, output: self.violated(output), self.seed)
 
     def points(self) -> torch.Tensor:
         """Return random points (n, ...) of the region, half of them corners, the middle first: float32."""

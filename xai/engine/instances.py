@@ -15,7 +15,7 @@ from typing import Any
 from xai.engine.deciding import TIMEOUT, Deciding
 from xai.engine.facts import versions
 from xai.engine.shards import Kept, work_off
-from xai.errors import XaiError
+from xai.errors import XaiError, lacks_memory
 from xai.robustness.bounds.rounding import Arithmetic
 from xai.robustness.verify.instances import Instance
 
@@ -183,10 +183,9 @@ def _solved(instance: Instance, seconds: float, asked: Asked) -> Solved:
         found = answer(Deciding(model, asked.arithmetic, seconds), instance.vnnlib, asked.seed)
     except XaiError as error:
         return _failed(instance, ERROR, time.monotonic() - begun, str(error))
-    except MemoryError:
-        return _failed(instance, ERROR, time.monotonic() - begun, "it does not fit memory")
-    except RuntimeError as error:  # torch's word for too little memory, among others
-        return _failed(instance, ERROR, time.monotonic() - begun, " ".join(str(error).split())[:200])
+    except (MemoryError, RuntimeError) as error:
+        why = "it does not fit memory" if lacks_memory(error) else " ".join(str(error).split())[:200]
+        return _failed(instance, ERROR, time.monotonic() - begun, why)
     outcome = found.outcome
     told = "; ".join(part for part in (outcome.reason, *found.notes) if part)
     return Solved(

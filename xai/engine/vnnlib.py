@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 
 from xai.engine.confirm import Witness, witness
-from xai.engine.deciding import Deciding
+from xai.engine.deciding import Deciding, guarded
 from xai.errors import AnalysisError, XaiError
 from xai.models.model import Model
 from xai.robustness.verify.checker.check import Checked, check_proof
-from xai.robustness.verify.decide import Outcome, Verdict, Verifier
+from xai.robustness.verify.decide import Outcome, Verdict
 from xai.robustness.verify.proof import write_proof
 from xai.robustness.verify.property import Property
 from xai.robustness.verify.search import LATE
@@ -40,7 +40,7 @@ class Answer:
 
 
 def answer(plan: Deciding, file: Path, seed: int, proof: Path | None = None) -> Answer:
-    """Decide whether a network has an input that a VNN-LIB file calls unsafe.
+    """Decide whether a network has an input that a VNN-LIB file calls unsafe; what hinders a search leaves it unknown.
 
     Args:
         plan: the network, for how long, and in which arithmetic; what is under way at the end is ended first.
@@ -51,19 +51,21 @@ def answer(plan: Deciding, file: Path, seed: int, proof: Path | None = None) -> 
     Raises:
         UsageError: there is no such file, or it is about other inputs or outputs.
         RefusedFileError: it is no VNN-LIB 1.0 that can be proved.
-        NotApplicableError: the network has no graph, or an operator without a rule.
     """
     spec, model = read(file), plan.model
     wanted = fitted(spec, model)
     other = witness(model)
     replay = _Replay(model, spec, other)
-    verifier = plan.verifier(plan.program, model, replay.confirms, seed)
+
+    def search() -> Outcome:
+        return plan.verifier(plan.program, model, replay.confirms, seed).decide(wanted, plan.timeout)
+
     try:
-        outcome = verifier.decide(wanted, plan.timeout)
+        outcome = guarded(search)
         text = replay.text(outcome.counterexample)
     finally:
         other.rest()
-    notes = [*_notes(spec, other, outcome), *_written(proof, outcome, wanted, verifier, model)]
+    notes = [*_notes(spec, other, outcome), *_written(proof, outcome, wanted, plan)]
     return Answer(_word(outcome), outcome, text, tuple(notes))
 
 
@@ -82,7 +84,7 @@ def check_written(file: Path, model: Model, written: Path | None) -> Checked:
     return check_proof(file, model, None if written is None else fitted(read(written), model))
 
 
-def _written(file: Path | None, outcome: Outcome, wanted: Property, verifier: Verifier, model: Model) -> Iterator[str]:
+def _written(file: Path | None, outcome: Outcome, wanted: Property, plan: Deciding) -> Iterator[str]:
     """Write the proof, if one is wanted and there is one, and say what came of it."""
     if file is None:
         return
@@ -90,7 +92,7 @@ def _written(file: Path | None, outcome: Outcome, wanted: Property, verifier: Ve
         yield f"no proof was written to {file}: the property was not proved"
         return
     try:
-        write_proof(file, outcome, wanted, verifier.program, model.fingerprint, verifier.arithmetic)
+        write_proof(file, outcome, wanted, plan.program, plan.model.fingerprint, plan.arithmetic)
     except AnalysisError as error:
         yield f"no proof was written to {file}: {error}"
     else:

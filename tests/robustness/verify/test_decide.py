@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from fractions import Fraction
 
@@ -8,6 +9,8 @@ import pytest
 import torch
 
 from tests.robustness.verify.nets import Dense, box
+from xai.robustness.bounds.analysis import Analysis, TimeUpError
+from xai.robustness.bounds.methods.base import bounders
 from xai.robustness.bounds.rounding import Arithmetic
 from xai.robustness.verify import problem
 from xai.robustness.verify.decide import Verdict
@@ -108,6 +111,27 @@ def test_what_takes_too_long_is_given_up_with_the_best_bound() -> None:
     assert found.seconds < 5
     assert found.bound is not None
     assert found.bound <= 0
+
+
+def test_bounds_that_take_too_long_leave_time_for_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A property that only a search decides is decided where the dear bounds of the region never come to an end."""
+    monkeypatch.setattr(problem, "FEW", 0)
+    net = Dense.drawn([4, 12, 12, 2], 3)
+    least = net.least(np.array([1.0, -1.0]), -np.ones(4), np.ones(4))
+    case = Case(box([-1] * 4, [1] * 4), rows(1, -1), torch.tensor([least - 0.05], dtype=torch.float64))
+    verifier = net.verifier()
+    assert verifier.decide(Property((case,)), 30).by == "activation splitting"
+
+    def endless(analysis: Analysis, _: int) -> None:
+        while not analysis.late():
+            time.sleep(0.01)
+        raise TimeUpError
+
+    verifier.dear = bounders.get("alpha-crown")()
+    monkeypatch.setattr(verifier.dear, "prepare", endless)
+    found = verifier.decide(Property((case,)), 10)
+    assert (found.verdict, found.by) == (HOLDS, "activation splitting")
+    assert 3 < found.seconds < 10
 
 
 def test_a_point_is_decided_without_any_cut() -> None:
