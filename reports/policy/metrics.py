@@ -1,7 +1,8 @@
 """From a metric to the values of findings that answer it: a table of short names, and two general forms.
 
     accuracy                    worst_group_accuracy        robust_accuracy(standard, 2/255)
-    certified_accuracy(1/255)   corruption(NAME, 3)         FAMILY.VALUE(...)  value(FINDING, 'VALUE')
+    certified_accuracy(1/255)   verified_accuracy(1/255)    corruption(NAME, 3)
+    FAMILY.VALUE(...)           value(FINDING, 'VALUE')
 
 A metric that no finding answers, or more than one, is not resolved, and says why: nothing is taken instead.
 """
@@ -21,7 +22,11 @@ from xai.reports.records import Finding, Scalar, Trust, Value
 NORMS = ("linf", "l2", "l1")
 GIVEN = "given"  # what a finding's parameter "labels" says where no answer of the model's own was taken for right
 MEASURED_ON = ("performance", "robustness", "bounds")  # families that tell accuracy, the first that is there
-ATTACKED = {"robustness": "robust accuracy", "bounds": "accuracy under attack"}  # what attacks left, by family
+ATTACKED = {  # what attacks left, by family
+    "robustness": "robust accuracy",
+    "bounds": "accuracy under attack",
+    "verification": "accuracy under attack",
+}
 OWN_PLAN = "the user's own"  # what a finding's parameter "plan" says of attacks that were named one by one
 CALLED = {"ood": "ood-set"}  # families by the name that requirements use
 PREPOSITIONS = ("on", "at", "of", "for")
@@ -202,7 +207,21 @@ def _attacked(arguments: tuple[str, ...], findings: Sequence[Finding]) -> Resolv
 
 def _certified(arguments: tuple[str, ...], findings: Sequence[Finding]) -> Resolved:
     """Find what is proved at a size, and what attacks show to be the most that could be."""
-    found = _sized(("bounds",), "certified accuracy")(arguments, findings)
+    return _topped(_sized(("bounds",), "certified accuracy")(arguments, findings), arguments, findings)
+
+
+def _verified(arguments: tuple[str, ...], findings: Sequence[Finding]) -> Resolved:
+    """Find what a search proved at a size, and what counterexamples show to be the most that could be.
+
+    A finding is about one size: those about others, failed ones too, say nothing of it.
+    """
+    size = _threat(arguments)[0]
+    of_size = [one for one in findings if one.family == "verification" and _asked_at(one, size)]
+    return _topped(_sized(("verification",), "verified accuracy")(arguments, of_size), arguments, findings)
+
+
+def _topped(found: Resolved, arguments: tuple[str, ...], findings: Sequence[Finding]) -> Resolved:
+    """Return a share that is proved with the values that the truth is at most: what attacks left in its norm."""
     if found.reason:
         return found
     size, norm = _threat(arguments)[0], found.sources[0].finding.parameters.get("norm")
@@ -242,6 +261,14 @@ def _with_more(value: Value, more: Scalar) -> Value:
 
 def _named(finding: Finding, name: str) -> tuple[Source, ...]:
     return (Source(finding, name, finding.values[name]),) if name in finding.values else ()
+
+
+def _asked_at(finding: Finding, size: Fraction) -> bool:
+    """Say whether a finding is about a size of the change, however it was written."""
+    try:
+        return read_number(str(finding.parameters.get("epsilons"))) == size
+    except ExpressionError:
+        return False
 
 
 def _has(finding: Finding, size: Fraction) -> bool:
@@ -491,6 +518,7 @@ SHORT: dict[str, Short] = {
     "worst_group_accuracy": Short("worst_group_accuracy(GROUP, ...)", "more", _any, _worst("group")),
     "robust_accuracy": Short("robust_accuracy(PLAN, NORM, SIZE)", "more", _threat, _attacked),
     "certified_accuracy": Short("certified_accuracy(NORM, SIZE)", "more", _no_plan, _certified),
+    "verified_accuracy": Short("verified_accuracy(NORM, SIZE)", "more", _no_plan, _verified),
     "smoothed_accuracy": Short("smoothed_accuracy(NORM, SIZE)", "more", _no_plan, _smoothed),
     "corruption": Short("corruption(NAME, SEVERITY)", "more", _name_and_severity, _corruption),
     "ece": Short("ece", "less", _none, _calibration),

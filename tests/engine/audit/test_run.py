@@ -6,10 +6,11 @@ from pathlib import Path
 from random import Random
 from typing import Any, NoReturn
 
+import numpy as np
 import pytest
 import torch
 
-from tests.engine.audit.small import Scores, audited, data_of, inputs, model_of, policy_of, verdicts
+from tests.engine.audit.small import Scores, audited, data_of, inputs, model_of, policy_of, reach, verdicts
 from xai.data.dataset import open_data
 from xai.engine import shards
 from xai.engine.audit import parts as engine_parts
@@ -24,6 +25,7 @@ from xai.reports.run import Run
 
 ROBUST = "robust_accuracy(pgd, 0.02) >= 10 %"
 CERTIFIED = "certified_accuracy(0.02) >= 10 %"
+VERIFIED = "verified_accuracy(0.02) >= 10 %"
 
 
 def of_family(run: Run, family: str) -> list[Finding]:
@@ -41,7 +43,12 @@ def test_each_kind_of_verdict_is_reached_and_can_be_reached_again_from_the_recor
 
 @pytest.mark.parametrize(
     ("name", "family", "lost"),
-    [("attack", "robustness", ROBUST), ("bounds", "bounds", CERTIFIED), ("explain", "explanation", "")],
+    [
+        ("attack", "robustness", ROBUST),
+        ("bounds", "bounds", CERTIFIED),
+        ("verify", "verification", VERIFIED),
+        ("explain", "explanation", ""),
+    ],
 )
 @pytest.mark.parametrize("error", [RuntimeError("it broke"), UsageError("it broke"), MemoryError("it broke")])
 def test_a_part_that_breaks_is_told_and_its_requirement_is_not_decided(
@@ -51,12 +58,42 @@ def test_a_part_that_breaks_is_told_and_its_requirement_is_not_decided(
         raise error
 
     monkeypatch.setattr(engine_parts, name, broken)
-    run = audited(tmp_path, "accuracy >= 60 %", ROBUST, CERTIFIED, explanations={"right": 1, "methods": ["occlusion"]})
+    run = audited(
+        tmp_path, "accuracy >= 60 %", ROBUST, CERTIFIED, VERIFIED, explanations={"right": 1, "methods": ["occlusion"]}
+    )
     assert [(one.status, "it broke" in one.reason) for one in of_family(run, family)] == [("failed", True)]
-    wanted = ["holds", *("not decided" if one == lost else "holds" for one in (ROBUST, CERTIFIED))]
+    wanted = ["holds", *("not decided" if one == lost else "holds" for one in (ROBUST, CERTIFIED, VERIFIED))]
     assert verdicts(run) == wanted
     assert run.passed == (lost == "")
     assert all("it broke" in one.sentence for one in run.requirements if one.verdict == "not decided")
+
+
+def test_a_search_proves_what_a_pass_of_bounds_cannot_and_both_ends_decide(tmp_path: Path) -> None:
+    """Each size and norm that a requirement names is verified by itself; the threat model alone asks for none."""
+    model, x = model_of(), 0.3 + 0.4 * inputs()[0]  # far from the range's ends, so that the reach is exact
+    y = Scores()(x).argmax(1)
+    wide = round(float(np.quantile(reach(x, y), 0.7)), 4)
+    asked = [
+        VERIFIED,
+        "verified_accuracy(1/50) >= 10 %",
+        f"verified_accuracy({wide}) >= 80 %",
+        "verified_accuracy(l2, 0.02) >= 10 %",
+    ]
+    run = audited(tmp_path, *asked, model=model, roles=Roles(data_of(model, x, y)), threat={"epsilons": ["0.01"]})
+    assert verdicts(run) == ["holds", "holds", "violated", "holds"]
+    told = {one.id: (one.parameters["norm"], one.parameters["epsilons"]) for one in of_family(run, "verification")}
+    assert sorted(told.values()) == [("l2", "0.02"), ("linf", "0.02"), ("linf", str(wide))]
+    assert len({one.id for one in run.findings}) == len(run.findings)
+    stands = run.requirements[2]
+    assert stands.estimate == pytest.approx(float((reach(x, y) > wide).mean()))
+    assert reevaluate(run.record) == []
+
+
+def test_how_long_is_looked_for_a_proof_is_the_policys(tmp_path: Path) -> None:
+    (found,) = of_family(audited(tmp_path, VERIFIED), "verification")
+    assert found.parameters["timeout"] == 10
+    (found,) = of_family(audited(tmp_path, VERIFIED, verification={"seconds": 3}), "verification")
+    assert found.parameters["timeout"] == 3
 
 
 @pytest.mark.parametrize("name", ["calibration", "repetition", "cost"])
@@ -85,16 +122,19 @@ def test_what_breaks_does_not_keep_others_from_being_tried(tmp_path: Path, monke
 
 def test_a_black_box_is_asked_what_can_be_asked_of_it(tmp_path: Path) -> None:
     model, (x, y) = model_of(lambda batch: Scores()(batch).detach()), inputs()
-    wanted = ["accuracy >= 60 %", ROBUST, CERTIFIED, "robust_accuracy(square, 0.02) >= 10 %"]
+    wanted = ["accuracy >= 60 %", ROBUST, CERTIFIED, VERIFIED, "robust_accuracy(square, 0.02) >= 10 %"]
     run = audited(tmp_path, *wanted, model=model, roles=Roles(data_of(model, x, y)))
-    assert verdicts(run) == ["holds", "not decided", "not decided", "holds"]
+    assert verdicts(run) == ["holds", "not decided", "not decided", "not decided", "holds"]
     assert "needs gradients" in run.requirements[1].sentence
+    (searched,) = of_family(run, "verification")
+    assert searched.status == "skipped"
+    assert "Verified accuracy was skipped: it needs graph, and the model is a black box" in run.requirements[3].sentence
     assert not run.passed
 
 
 def test_data_without_labels_decide_nothing_about_right_answers(tmp_path: Path) -> None:
     model, (x, _) = model_of(), inputs()
-    demands = ["accuracy >= 10 %", ROBUST, CERTIFIED, "worst_class_accuracy >= 1 %", "ece <= 1"]
+    demands = ["accuracy >= 10 %", ROBUST, CERTIFIED, VERIFIED, "worst_class_accuracy >= 1 %", "ece <= 1"]
     run = audited(tmp_path, *demands, model=model, roles=Roles(data_of(model, x, None)))
     assert set(verdicts(run)) == {"not decided"}
     assert any("own answer" in note for note in run.record.notes)

@@ -56,22 +56,25 @@ def test_a_requirement_may_stand_as_a_text_or_as_fields(tmp_path: Path) -> None:
         LEAST
         + """\
   - {id: CERT, metric: "certified_accuracy(linf, 1/255)", threshold: 0.8, confidence: 99 %, severity: should}
+  - {metric: verified_accuracy(2/255), threshold: 0.8}
   - {metric: ece, threshold: .05}
   - {metric: ece, threshold: "< 5 %"}
   - {id: 7, require: worst_group_accuracy >= 0.9, clauses: [own 5.3]}
 confidence: 0.9
+threat: {norm: l2}
 """.replace("data: {test: images/}", "")
     )
     policy = read(text.replace("images/}", "images/, groups: [day, night]}"), tmp_path).policy
     assert {name: str(demand) for name, demand in policy.demands().items()} == {
         "R1": "accuracy >= 95 % with 90 % confidence",
         "CERT": "certified_accuracy(linf, 1/255) >= 0.8 with 99 % confidence",
-        "R3": "ece <= .05 with 90 % confidence",
-        "R4": "ece < 5 % with 90 % confidence",
+        "R3": "verified_accuracy(l2, 2/255) >= 0.8 with 90 % confidence",
+        "R4": "ece <= .05 with 90 % confidence",
+        "R5": "ece < 5 % with 90 % confidence",
         "7": "worst_group_accuracy(day, night) >= 0.9 with 90 % confidence",
     }
-    assert [one.severity for one in policy.requirements] == ["must", "should", "must", "must", "must"]
-    assert policy.requirements[4].clauses == ("own 5.3",)
+    assert [one.severity for one in policy.requirements] == ["must", "should", "must", "must", "must", "must"]
+    assert policy.requirements[5].clauses == ("own 5.3",)
 
 
 def test_all_faults_are_told_at_once_with_their_places(tmp_path: Path) -> None:

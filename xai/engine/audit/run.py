@@ -15,7 +15,7 @@ from xai.engine.audit.answers import Answers, Asking
 from xai.engine.audit.calibration import calibration
 from xai.engine.audit.cost import cost
 from xai.engine.audit.explained import chosen, read_again
-from xai.engine.audit.parts import House, Part, Plans, attacked, bounded, explained, foreign, smoothed
+from xai.engine.audit.parts import House, Part, Plans, attacked, bounded, explained, foreign, smoothed, verified
 from xai.engine.audit.performance import performance
 from xai.engine.audit.repetition import IMAGES, repetition
 from xai.engine.audit.wanted import wanted
@@ -96,6 +96,7 @@ def audit(
     work.measure()
     work.join(attacked(work.house, roles.test, plans), "robustness", "Under attack")
     work.join(bounded(work.house, roles.test, plans), "bounds", "What is certified")
+    work.join(verified(work.house, roles.test, plans), "verification", "Verified accuracy")
     work.join(smoothed(work.house, roles.test, plans), "smoothing", "Randomised smoothing")
     work.look(plans.explaining)
     work.foreign()
