@@ -227,6 +227,9 @@ class Policy(Fields):
     data: Data = Field(description="the data, by role")
     confidence: Confidence = Field(default="95 %", description="of every requirement that names none")
     requirements: tuple[Requirement, ...] = Field(min_length=1, max_length=MOST, description="what must hold")
+    properties: Text | None = Field(
+        default=None, description="a YAML file of properties, each of which is decided: docs/properties.md"
+    )
     verification: Verification = Field(default=Verification(), description="how long is looked for a proof")
     explanations: Explanations | None = Field(default=None, description="which images are explained; null for none")
     profiles: tuple[Text, ...] = Field(default=(), description="standards, by name, or a YAML file of your own")

@@ -2,7 +2,7 @@
 
     accuracy                    worst_group_accuracy        robust_accuracy(standard, 2/255)
     certified_accuracy(1/255)   verified_accuracy(1/255)    corruption(NAME, 3)
-    FAMILY.VALUE(...)           value(FINDING, 'VALUE')
+    verified('PROPERTY')        FAMILY.VALUE(...)           value(FINDING, 'VALUE')
 
 A metric that no finding answers, or more than one, is not resolved, and says why: nothing is taken instead.
 """
@@ -16,7 +16,7 @@ from fractions import Fraction
 from typing import Literal, NamedTuple
 
 from xai.reports.intervals import clopper_pearson
-from xai.reports.policy.expression import ExpressionError, Metric, read_number
+from xai.reports.policy.expression import STATEMENTS, ExpressionError, Metric, read_number
 from xai.reports.records import Finding, Scalar, Trust, Value
 
 NORMS = ("linf", "l2", "l1")
@@ -28,11 +28,12 @@ ATTACKED = {  # what attacks left, by family
     "verification": "accuracy under attack",
 }
 OWN_PLAN = "the user's own"  # what a finding's parameter "plan" says of attacks that were named one by one
+VERDICT = "verdict"  # what evidence is called that is no value, but what a finding came to
 CALLED = {"ood": "ood-set"}  # families by the name that requirements use
 PREPOSITIONS = ("on", "at", "of", "for")
 
 Better = Literal["more", "less", ""]
-How = Literal["one", "least", "share for"]
+How = Literal["one", "least", "share for", "verdict"]
 
 
 class Source(NamedTuple):
@@ -57,7 +58,8 @@ class Resolved:
 
     Args:
         sources: the values.
-        how: whether it is one value, the least of several, or the share of findings that a measure speaks for.
+        how: whether it is one value, the least of several, the share of findings that a measure speaks for, or the
+            verdict of a finding.
         reason: why there is no answer, "" if there is.
         lost: findings that should have had a say and could not, where a share is asked for.
         above: values that the truth is at most, where the one found is at most the truth.
@@ -111,6 +113,10 @@ def check(metric: Metric) -> None:
 def check_threshold(metric: Metric, threshold: object) -> None:
     """Raise ExpressionError for a threshold that a metric can never be compared with: a share lies from 0 to 1."""
     if metric.name not in SHORT:
+        return
+    if metric.name in STATEMENTS:
+        if threshold is not True:
+            raise ExpressionError(f"{metric} holds or does not: expected it alone, received a threshold of {threshold}")
         return
     if not isinstance(threshold, Fraction):
         raise ExpressionError(f"{metric} is a share: expected a number, received {threshold!r}")
@@ -235,6 +241,14 @@ def _smoothed(arguments: tuple[str, ...], findings: Sequence[Finding]) -> Resolv
     """Find what draws certify at a size, and which answers are not known to be wrong."""
     found = _sized(("smoothing",), "certified accuracy")(arguments, findings)
     return found if found.reason else replace(found, above=_named(found.sources[0].finding, "not known to be wrong"))
+
+
+def _stated(arguments: tuple[str, ...], findings: Sequence[Finding]) -> Resolved:
+    """Find the verdict on a property, by the property's name."""
+    held = [one for one in findings if one.family == "property"]
+    named = [one for one in held if one.title == arguments[0]]
+    sources = tuple(Source(one, VERDICT, Value(value=one.verdict)) for one in named if one.status == "ok")
+    return replace(_single(sources, named or held, f"the property {arguments[0]!r}"), how="verdict")
 
 
 def _left(finding: Finding, size: Fraction) -> Source | None:
@@ -519,6 +533,7 @@ SHORT: dict[str, Short] = {
     "robust_accuracy": Short("robust_accuracy(PLAN, NORM, SIZE)", "more", _threat, _attacked),
     "certified_accuracy": Short("certified_accuracy(NORM, SIZE)", "more", _no_plan, _certified),
     "verified_accuracy": Short("verified_accuracy(NORM, SIZE)", "more", _no_plan, _verified),
+    "verified": Short("verified('PROPERTY')", "", _single_name, _stated),
     "smoothed_accuracy": Short("smoothed_accuracy(NORM, SIZE)", "more", _no_plan, _smoothed),
     "corruption": Short("corruption(NAME, SEVERITY)", "more", _name_and_severity, _corruption),
     "ece": Short("ece", "less", _none, _calibration),

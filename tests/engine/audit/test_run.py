@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from random import Random
 from typing import Any, NoReturn
@@ -20,7 +21,7 @@ from xai.engine.shards import OtherRunError
 from xai.errors import RefusedFileError, UsageError
 from xai.reports.artefacts import FolderStore, MemoryStore
 from xai.reports.audit import reevaluate
-from xai.reports.records import Finding
+from xai.reports.records import AuditRecord, Finding
 from xai.reports.run import Run
 
 ROBUST = "robust_accuracy(pgd, 0.02) >= 10 %"
@@ -89,11 +90,120 @@ def test_a_search_proves_what_a_pass_of_bounds_cannot_and_both_ends_decide(tmp_p
     assert reevaluate(run.record) == []
 
 
+PROPERTIES = """\
+properties:
+  - {name: it holds, require: "y[ant] - y[bee] >= -100", box: [0, 1]}
+  - {name: it does not, require: "y[ant] - y[bee] >= 0", box: [0, 1]}
+  - {name: it's nobody's, output: cat, between: [-90, 90], box: [0, 1]}
+"""
+
+
+def stated(folder: Path, *requirements: str, text: str = PROPERTIES, **rest: Any) -> Run:
+    (folder / "properties.yaml").write_text(text)
+    return audited(folder, *requirements, properties="properties.yaml", **rest)
+
+
+def test_properties_are_decided_and_requirements_take_their_verdicts(tmp_path: Path) -> None:
+    asked = ["verified('it holds')", "verified('it does not')", "verified(\"it's nobody's\")", "accuracy >= 50 %"]
+    run = stated(tmp_path, *asked)
+    assert verdicts(run) == ["holds", "violated", "holds", "holds"]
+    found = of_family(run, "property")
+    assert [(one.title, one.verdict) for one in found] == [
+        ("it holds", "holds"),
+        ("it does not", "violated"),
+        ("it's nobody's", "holds"),
+    ]
+    first, second, third = run.requirements[:3]
+    assert [one.finding for one in first.evidence + second.evidence] == ["property/0", "property/1"]
+    assert (first.demand, first.kind, first.evidence[0].value) == ("verified('it holds')", "sound", "verdict")
+    assert third.demand == "verified(\"it's nobody's\")"
+    assert f"proved by {found[0].values['decided by'].value}" in first.sentence
+    assert "an input beyond its limits" in second.sentence
+    assert reevaluate(run.record) == []
+    turned = [one.model_copy(update={"verdict": "holds"}) if one.id == "property/1" else one for one in run.findings]
+    changed = run.record.model_copy(update={"findings": tuple(turned)})
+    assert {(one.requirement, one.field) for one in reevaluate(changed)} >= {("R2", "verdict")}
+
+
+def test_a_property_that_nothing_is_proved_of_is_not_decided_with_the_reason(tmp_path: Path) -> None:
+    model, (x, y) = model_of(lambda batch: Scores()(batch).detach()), inputs()
+    roles = Roles(data_of(model, x, y))
+    run = stated(tmp_path, "verified('it holds')", "verified('it does not')", model=model, roles=roles)
+    assert verdicts(run) == ["not decided", "not decided"]
+    assert "the model is a black box" in run.requirements[0].sentence
+
+
+def test_the_file_of_properties_stands_in_the_record_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> NoReturn:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "performance", broken)
+        (tmp_path / "properties.yaml").write_text(PROPERTIES)
+        model, (x, y) = model_of(), inputs()
+        read, roles = (
+            policy_of(tmp_path, "verified('it holds')", properties="properties.yaml"),
+            Roles(data_of(model, x, y)),
+        )
+        with pytest.raises(Killed):
+            audit(model, read, roles, folder=tmp_path / "kept")
+    begun = AuditRecord.model_validate_json((tmp_path / "kept" / engine.BEGUN).read_text())
+    assert begun.properties is not None
+    assert begun.properties.text == PROPERTIES
+    assert begun.properties.digest == hashlib.sha256(PROPERTIES.encode()).hexdigest()
+    run = audit(model, read, roles, folder=tmp_path / "kept")
+    assert run.record.audit is not None
+    assert run.record.audit.properties == begun.properties
+    assert verdicts(run) == ["holds"]
+    (tmp_path / "properties.yaml").write_text(PROPERTIES.replace("-100", "-200"))
+    with pytest.raises(OtherRunError, match="the properties differ"):
+        audit(model, read, roles, folder=tmp_path / "kept")
+
+
+@pytest.mark.parametrize(
+    ("requirement", "text", "words"),
+    [
+        (
+            "verified('it hold')",
+            PROPERTIES,
+            "line 8, column 3: R2: there is no property 'it hold'; did you mean 'it holds'",
+        ),
+        (
+            "verified('it holds')",
+            PROPERTIES.replace("it does not", "it holds"),
+            "R2: 2 properties in properties.yaml have",
+        ),
+        (
+            "accuracy >= 1 %",
+            PROPERTIES.replace("ant]", "ants]"),
+            "line 2, column 22: require: there is no output 'ants'",
+        ),
+        ("accuracy >= 1 %", "properties: []", "properties"),
+        ("accuracy >= 1 %", None, "line 9, column 1: properties "),
+    ],
+)
+def test_properties_that_are_not_there_or_do_not_fit_are_told_with_their_place(
+    tmp_path: Path, requirement: str, text: str | None, words: str
+) -> None:
+    if text is not None:
+        (tmp_path / "properties.yaml").write_text(text)
+    with pytest.raises(RefusedFileError) as caught:
+        audited(tmp_path, "accuracy >= 50 %", requirement, properties="properties.yaml")
+    assert words in str(caught.value), (tmp_path / "audit.yaml").read_text()
+
+
+def test_a_property_without_a_file_of_them_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RefusedFileError, match=r"line 7, column 3: R1: verified\(p\) asks for a property, and the pol"):
+        audited(tmp_path, "verified('p')")
+
+
 def test_how_long_is_looked_for_a_proof_is_the_policys(tmp_path: Path) -> None:
     (found,) = of_family(audited(tmp_path, VERIFIED), "verification")
     assert found.parameters["timeout"] == 10
-    (found,) = of_family(audited(tmp_path, VERIFIED, verification={"seconds": 3}), "verification")
-    assert found.parameters["timeout"] == 3
+    run = stated(tmp_path, VERIFIED, verification={"seconds": 3})
+    assert {one.parameters["timeout"] for one in run.findings if one.family in ("verification", "property")} == {3}
 
 
 @pytest.mark.parametrize("name", ["calibration", "repetition", "cost"])

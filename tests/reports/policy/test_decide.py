@@ -244,6 +244,37 @@ def test_what_a_search_proves_and_what_its_counterexamples_leave_decide(proved: 
     assert verdict("verified_accuracy(linf, 2/255) >= 0.5", searched(proved, left)) == "not decided"
 
 
+def stated(verdict: str | None, name: str = "it holds", **rest: Any) -> Finding:
+    values = {"decided by": Value(value="CROWN")} | ({"reason": Value(value="no time")} if verdict == OPEN else {})
+    made = finding("property", values, name="property/0", kind="sound", **rest)
+    return made.model_copy(update={"title": name, "verdict": verdict})
+
+
+OPEN = "not decided"
+
+
+@pytest.mark.parametrize("said", ["holds", "violated", OPEN])
+def test_a_statement_takes_the_verdict_of_its_property(said: str) -> None:
+    demand = read_demand("verified('it holds')")
+    made = decide(demand, [stated("holds", "another"), stated(said)])
+    assert made.verdict == said
+    assert [(source.finding.title, source.name) for source in made.sources] == [("it holds", "verdict")]
+    assert made.reason == ("no time" if said == OPEN else "")
+    assert decide(demand.surely(Fraction(99, 100)), [stated(said)]).verdict == said
+
+
+def test_a_property_that_is_not_there_or_broke_decides_nothing() -> None:
+    demand = read_demand("verified('it holds')")
+    broken = stated(None, "Properties", status="failed", reason="no memory")
+    assert "no memory" in decide(demand, [broken]).reason
+    assert "no finding gives the property 'it holds'" in decide(demand, [stated("holds", "another")]).reason
+    twice = decide(demand, [stated("holds"), stated("holds")])
+    assert (twice.verdict, "2 values are" in twice.reason) == (OPEN, True)
+    assert decide(demand, []).verdict == OPEN
+    against = stated("holds", trust=(judged("doubt", "against"),))
+    assert decide(demand, [against]).verdict == OPEN
+
+
 def test_a_search_at_another_size_that_failed_says_nothing_of_this_one() -> None:
     lost = searched(0, 0, "2/255", status="failed", reason="no memory").model_copy(update={"values": {}})
     assert verdict("verified_accuracy(2/510) >= 0.5", searched(140, 180), lost) == "holds"

@@ -145,6 +145,11 @@ def test_what_is_no_policy_is_refused_soon(text: str | bytes, words: str, tmp_pa
         ("robust_accuracy > 0.5", "the size of the change is missing"),
         ("robust_accuracy(a, b, 1/255) > 0.5", "robust_accuracy(PLAN, NORM, SIZE)"),
         ("certified_accuracy(lind, 1/255) > 0.5", "there is no norm 'lind'; did you mean 'linf'?"),
+        ("verified_accuracy(lind, 1/255) > 0.5", "there is no norm 'lind'; did you mean 'linf'?"),
+        ("verified('a property') >= 0.5", "holds or does not: expected it alone"),
+        ("verified('a property') == false", "holds or does not: expected it alone"),
+        ("verified", "expected verified('PROPERTY'): received 0 names"),
+        ("{require: accuracy}", "expected a comparison"),
         ("value(x) > 1", "expected value(FINDING, 'NAME')"),
         ("accuracy == high", "is a share: expected a number"),
     ],
@@ -187,7 +192,8 @@ def test_the_schema_admits_a_policy_and_refuses_another(tmp_path: Path) -> None:
     text = first_policy("net.pt", "images/")
     jsonschema.validate(yaml.safe_load(text), schema)
     jsonschema.validate(yaml.safe_load(LEAST), schema)
-    for wrong in ({"treat": {}}, {"confidence": []}, {"requirements": []}):
+    jsonschema.validate({**yaml.safe_load(LEAST), "properties": "p.yaml", "verification": {"seconds": 2}}, schema)
+    for wrong in ({"treat": {}}, {"verification": {"seconds": 0}}, {"confidence": []}, {"requirements": []}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({**yaml.safe_load(LEAST), **wrong}, schema)
 

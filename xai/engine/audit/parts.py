@@ -17,7 +17,7 @@ from xai.engine.attack import attack
 from xai.engine.audit.wanted import Wanted
 from xai.engine.bounds import bounds
 from xai.engine.choice import defaults
-from xai.engine.deciding import VerifyPlan, plan_verify
+from xai.engine.deciding import Deciding, VerifyPlan, plan_verify
 from xai.engine.enclosure import BoundsPlan, plan_bounds
 from xai.engine.explain import explain
 from xai.engine.ood.detector import open_detector
@@ -26,6 +26,7 @@ from xai.engine.ood.fit import fit
 from xai.engine.ood.plan import plan_fit
 from xai.engine.plan import ExplainPlan, plan_explain
 from xai.engine.smoothed import SmoothingPlan, plan_smoothing, smooth
+from xai.engine.stated import verify_properties
 from xai.engine.threat import AttackPlan, NoneFitsError, plan_attack, plans, read_sizes
 from xai.engine.verify import verify
 from xai.errors import NotApplicableError
@@ -38,6 +39,7 @@ from xai.reports.run import Run
 from xai.robustness.bounds.limits import needed_work
 from xai.robustness.corruptions.base import corruptions
 from xai.robustness.norms import Norm
+from xai.robustness.verify.statements import Compiled
 from xai.runtime import Runtime
 
 LOTS = 3e13  # multiply-adds of all images together: beyond, inner layers are bounded by intervals
@@ -196,6 +198,12 @@ def _searched(house: House, data: DataSet, plan: VerifyPlan, name: str) -> Run:
     if plan.hindrance:
         plan = replace(plan, attack=replace(plan.attack, attacks=()))
     return verify(data, plan, **house.shared(name))
+
+
+def stated(house: House, compiled: Sequence[Compiled], deciding: Deciding) -> Iterator[Part]:
+    """Yield what tells which properties hold, if any are named."""
+    if compiled:
+        yield Part("properties", partial(verify_properties, compiled, deciding, **house.shared("properties")))
 
 
 def smoothed(house: House, data: DataSet, plans_made: Plans) -> Iterator[Part]:
