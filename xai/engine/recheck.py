@@ -20,6 +20,7 @@ from xai.engine.audit.opening import open_roles
 from xai.engine.confirm import Witness, as_scores, witness
 from xai.engine.facts import model_record
 from xai.engine.outcome import ANY
+from xai.engine.replayed import close, replayed
 from xai.engine.threat import read_norm
 from xai.errors import TamperedError, XaiError
 from xai.models.model import Model
@@ -35,7 +36,6 @@ from xai.robustness.victim import Victim
 
 SAMPLE = 64  # images that are asked again
 SHOWN = 8  # complaints of one kind that are told one by one
-TOLERANCE = 1e-3  # of outputs, as a share of the largest: another machine sums in another order
 SLACK = 1e-6  # of distances
 BATCH = 32
 REPLAYED = ("robustness", "verification")  # families that keep adversarial inputs, a row an image
@@ -67,7 +67,7 @@ def recheck(folder: Path, model: Model, *, seed: int = 0) -> Checked:
     other = witness(model)
     try:
         asking = _Asking(run, model, other, _data(run, model), random.Random(seed))
-        return found + asking.inputs() + asking.adversarial() + asking.answers()
+        return found + asking.inputs() + asking.adversarial() + asking.properties() + asking.answers()
     finally:
         other.rest()
 
@@ -124,7 +124,7 @@ class _Asking:
             outputs = self._outputs(x)[0]
             told = {one.index: one.output for one in entry.predictions}
             written, again = np.array(list(told.values())), outputs.numpy()[list(told)]
-            if not _close(again, written, float(outputs.abs().max())):
+            if not close(again, written, float(outputs.abs().max())):
                 complaints.append(Complaint(f"input {entry.id}", "the model gives other outputs than those recorded"))
         done = (f"{len(entries) - len(lost)} stored inputs, put before the model again",) if entries else ()
         return Checked(done, _listed(complaints), tuple(lost))
@@ -137,6 +137,14 @@ class _Asking:
                 found += self._attempted(finding.id, lambda: self._replayed(finding))  # noqa: B023  # called at once
         if found.done and self.other.run is None:
             found += Checked(unchecked=(f"adversarial inputs in onnxruntime: {self.other.reason}",))
+        return found
+
+    def properties(self) -> Checked:
+        """Put the counterexample of every property before the model again, and before another program."""
+        found = Checked()
+        for one in self.run.findings:
+            if one.family == "property" and one.status == "ok":
+                found += self._attempted(one.id, lambda: replayed(self.run, one, self.model, self.other))  # noqa: B023  # called at once
         return found
 
     def answers(self) -> Checked:
@@ -236,7 +244,7 @@ class _Asking:
             own = self._scores(x[None])[0].numpy()
             written = scores[place]
             scale = float(np.abs(written[np.isfinite(written)]).max(initial=0))
-            if not _close(own, written, scale) or int(np.argmax(written)) != row["predicted"]:
+            if not close(own, written, scale) or int(np.argmax(written)) != row["predicted"]:
                 complaints.append(Complaint(name, "the model gives another answer than the one recorded"))
         done = (f"{finding.id}: {asked} of {len(rows)} images, drawn at random and put before the model again",)
         left = len(rows) - len(places)
@@ -280,13 +288,6 @@ def _by_shard(rows: Iterable[Parts]) -> Iterator[tuple[int, list[Parts]]]:
     for row in rows:
         groups.setdefault(row["adversarial"][0], []).append(row)
     yield from groups.items()
-
-
-def _close(own: np.ndarray, written: np.ndarray, scale: float) -> bool:
-    """Say whether outputs are the recorded ones, but for the order in which another machine sums."""
-    return own.shape == written.shape and bool(
-        np.allclose(own, written, rtol=TOLERANCE, atol=TOLERANCE * scale, equal_nan=True)
-    )
 
 
 def _listed(complaints: Sequence[Complaint]) -> tuple[Complaint, ...]:
