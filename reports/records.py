@@ -354,7 +354,7 @@ class ClauseRecord(Record):
     Args:
         id: as the standard numbers it.
         asks: what it asks, in other words.
-        families: of findings that are evidence for it; "record" is the record itself.
+        families: of findings that are evidence for it, "A or B" where one is enough; "record" is the record itself.
         beyond: what it asks and nothing here looks at; "" if there is nothing of the kind.
         outside: why it is outside of what a report can serve, "" if it is not.
     """

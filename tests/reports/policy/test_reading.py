@@ -184,6 +184,17 @@ def test_the_first_policy_can_be_read_as_it_is_written(model: str, tmp_path: Pat
     assert found.profiles == ("own.yaml",)
     assert len(found.requirements) == 3
     assert found.explanations is not None
+    assert (found.properties, found.verification.seconds) == (None, 10)
+
+
+def test_what_the_first_policy_shows_as_comments_is_as_it_would_be_read(tmp_path: Path) -> None:
+    text = (
+        first_policy("net.pt", "data")
+        .replace("# properties:", "properties:")
+        .replace("# verification:", "verification:")
+    )
+    found = read(text.replace("#   seconds: 10", "  seconds: 7"), tmp_path).policy
+    assert (found.properties, found.verification.seconds) == ("properties.yaml", 7)
 
 
 def test_the_schema_admits_a_policy_and_refuses_another(tmp_path: Path) -> None:
