@@ -112,9 +112,9 @@ def _stated(demand: Demand, source: Source) -> Decision:
     finding = source.finding
     by = finding.values["decided by"].value
     if finding.verdict == "holds":
-        return Decision("holds", f"{demand.metric} holds: it is proved by {by}.", sources=(source,))
+        return Decision("holds", f"{demand.metric} holds: it is proved, by {by}.", sources=(source,))
     if finding.verdict == "violated":
-        said = f"{demand.metric} is violated: {by} found an input beyond its limits."
+        said = f"{demand.metric} is violated: an input beyond its limits was found, by {by}."
         return Decision("violated", said, sources=(source,))
     told = finding.values.get("reason")
     reason = str(told.value) if told else "it was neither proved, nor was an input found that violates it"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 from pathlib import Path
 from random import Random
 from typing import Any, NoReturn
+from xml.etree.ElementTree import fromstring
 
 import numpy as np
 import pytest
@@ -17,11 +20,14 @@ from xai.engine import shards
 from xai.engine.audit import parts as engine_parts
 from xai.engine.audit import run as engine
 from xai.engine.audit.run import Roles, audit
+from xai.engine.deciding import Judge
 from xai.engine.shards import OtherRunError
 from xai.errors import RefusedFileError, UsageError
 from xai.reports.artefacts import FolderStore, MemoryStore
 from xai.reports.audit import reevaluate
+from xai.reports.html.page import render
 from xai.reports.records import AuditRecord, Finding
+from xai.reports.renderings import renderings
 from xai.reports.run import Run
 
 ROBUST = "robust_accuracy(pgd, 0.02) >= 10 %"
@@ -117,12 +123,33 @@ def test_properties_are_decided_and_requirements_take_their_verdicts(tmp_path: P
     assert [one.finding for one in first.evidence + second.evidence] == ["property/0", "property/1"]
     assert (first.demand, first.kind, first.evidence[0].value) == ("verified('it holds')", "sound", "verdict")
     assert third.demand == "verified(\"it's nobody's\")"
-    assert f"proved by {found[0].values['decided by'].value}" in first.sentence
-    assert "an input beyond its limits" in second.sentence
+    assert f"proved, by {found[0].values['decided by'].value}" in first.sentence
+    assert "an input beyond its limits was found" in second.sentence
     assert reevaluate(run.record) == []
     turned = [one.model_copy(update={"verdict": "holds"}) if one.id == "property/1" else one for one in run.findings]
     changed = run.record.model_copy(update={"findings": tuple(turned)})
     assert {(one.requirement, one.field) for one in reevaluate(changed)} >= {("R2", "verdict")}
+
+
+def test_the_renderings_carry_what_is_proved(tmp_path: Path) -> None:
+    serving = {"id": "P", "require": "verified('it does not')", "clauses": ["iso-24029-2 5.6", "iso-24029-2 5.3"]}
+    run = stated(tmp_path, serving, VERIFIED, profiles=["iso-24029-2"])
+    told = {name: content.decode() for name, content in renderings(run).items()}
+    suite = fromstring(told["junit.xml"])
+    broken = {case.get("name"): case.find("failure") for case in suite.iter("testcase")}
+    assert [
+        name for name, failure in broken.items() if failure is not None and "was found" in str(failure.get("message"))
+    ]
+    rows = {row["clause"]: row for row in csv.DictReader(io.StringIO(told["trace.csv"]))}
+    assert (rows["5.6"]["status"], rows["5.6"]["verdict"]) == ("evidence attached", "violated")
+    assert "property/1" in rows["5.6"]["evidence"]
+    assert rows["5.3"]["status"] == "evidence attached", "verification stands where bounds would"
+    assert "an input beyond its limits was found" in told["summary.md"]
+    page = render(run).html
+    assert "The properties, whole" in page
+    assert "rests on no sample" in page
+    assert "are <b>proved</b> to stay right" in page
+    assert "violates it, and the model was asked about it again" in page
 
 
 def test_a_property_that_nothing_is_proved_of_is_not_decided_with_the_reason(tmp_path: Path) -> None:
@@ -160,6 +187,27 @@ def test_the_file_of_properties_stands_in_the_record_before_anything_is_measured
     (tmp_path / "properties.yaml").write_text(PROPERTIES.replace("-100", "-200"))
     with pytest.raises(OtherRunError, match="the properties differ"):
         audit(model, read, roles, folder=tmp_path / "kept")
+
+
+def test_properties_and_images_that_were_decided_are_not_decided_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> NoReturn:
+        raise AssertionError("it was decided before")
+
+    (tmp_path / "properties.yaml").write_text(PROPERTIES)
+    model, (x, y) = model_of(), inputs(8, 0)
+    read = policy_of(tmp_path, "verified('it holds')", VERIFIED, properties="properties.yaml")
+    roles, store = Roles(data_of(model, x, y)), MemoryStore()
+    first = audit(model, read, roles, store=store, folder=tmp_path / "kept", jobs=2)
+    monkeypatch.setattr(Judge, "decide", broken)
+    again = audit(model, read, roles, store=store, folder=tmp_path / "kept", jobs=1)
+    assert again.requirements == first.requirements
+    for family in ("property", "verification"):
+        assert [one.timeless() for one in of_family(again, family)] == [
+            one.timeless() for one in of_family(first, family)
+        ]
+        assert of_family(first, family)[0].status == "ok"
 
 
 @pytest.mark.parametrize(
