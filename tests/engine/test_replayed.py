@@ -11,12 +11,14 @@ import pytest
 import torch
 
 import xai
-from tests.engine.audit.small import Scores, model_of
+from tests.engine.audit.small import Scores, data_of, inputs, model_of, policy_of
+from xai.engine.audit.run import Roles, audit, failed
 from xai.engine.claim import Claim
 from xai.engine.deciding import plan_deciding
 from xai.engine.recheck import recheck
 from xai.models.model import Model
 from xai.reports.artefacts import MemoryStore, get, get_rows, put, put_rows
+from xai.reports.audit import settle
 from xai.reports.check import Checked
 from xai.reports.records import Finding
 from xai.reports.run import Run
@@ -161,6 +163,53 @@ def test_a_run_that_keeps_no_statement_is_told(run: Run, model: Model, tmp_path:
     found = checked(run, model, tmp_path, ONE, artefacts=earlier)
     assert told(found) == []
     assert f"{ONE}: the run does not keep what its statement says" in found.unchecked
+
+
+@pytest.fixture(scope="module")
+def required(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("audit")
+    (folder / "properties.yaml").write_text(text())
+    x, y = inputs(8)
+    found = audit(
+        model,
+        policy_of(folder, "verified('small')", properties="properties.yaml"),
+        Roles(data_of(model, x, y)),
+        store=MemoryStore(),
+    )
+    (folder / "properties.yaml").unlink()
+    return found
+
+
+def test_an_audits_properties_are_compiled_again_from_the_record(required: Run, model: Model, tmp_path: Path) -> None:
+    found = checked(required, model, tmp_path)
+    assert told(found) == []
+    assert "5 properties, compiled again from the recorded file" in found.done
+
+
+def test_findings_that_are_not_about_the_recorded_properties_are_found(
+    required: Run, model: Model, tmp_path: Path
+) -> None:
+    """Names that change places would change the verdicts of requirements."""
+    swapped = told(checked(required, model, tmp_path / "swapped", ONE, title="small"))
+    assert "it is called 'small', and the property in its place 'ordered'" in swapped
+    lost = told(checked(required, model, tmp_path / "lost", HELD, id="property/9"))
+    assert "no finding is about the property 'small'" in lost
+    wider = with_(required, HELD, "region", lambda ends: ends / 2)
+    assert "it says something else than the property" in told(checked(required, model, tmp_path / "w", HELD, **wider))
+    nearer = {"parameters": {**held(required, BALL).parameters, "radius": 2.9}}
+    assert "it says something else than the property" in told(checked(required, model, tmp_path / "n", BALL, **nearer))
+
+
+def test_an_audit_whose_properties_broke_is_told_and_not_complained_of(
+    required: Run, model: Model, tmp_path: Path
+) -> None:
+    others = tuple(one for one in required.findings if one.family != "property")
+    findings = (*others, failed("property", "failed", "no memory", "Properties"))
+    assert required.record.audit is not None
+    update = {"findings": findings, "audit": settle(required.record.audit, findings)}
+    found = recheck(Run(required.record.model_copy(update=update), required.store).save(tmp_path / "run").parent, model)
+    assert told(found) == []
+    assert "properties: the run decided none of them" in found.unchecked
 
 
 def test_what_is_kept_of_a_statement_says_what_the_statement_says(model: Model, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from xai.engine.audit.opening import open_roles
 from xai.engine.confirm import Witness, as_scores, witness
 from xai.engine.facts import model_record
 from xai.engine.outcome import ANY
-from xai.engine.replayed import close, replayed
+from xai.engine.replayed import close, replayed, restated
 from xai.engine.threat import read_norm
 from xai.errors import TamperedError, XaiError
 from xai.models.model import Model
@@ -141,7 +141,10 @@ class _Asking:
 
     def properties(self) -> Checked:
         """Put the counterexample of every property before the model again, and before another program."""
-        found = Checked()
+        found, audit = Checked(), self.run.record.audit
+        kept = audit.properties if audit else None
+        if kept is not None:
+            found += self._attempted("properties", lambda: restated(self.run, kept, self.model))
         for one in self.run.findings:
             if one.family == "property" and one.status == "ok":
                 found += self._attempted(one.id, lambda: replayed(self.run, one, self.model, self.other))  # noqa: B023  # called at once

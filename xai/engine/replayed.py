@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
 from xai.engine.claim import CONSTRAINTS, Claim
 from xai.engine.confirm import Witness
+from xai.engine.deciding import plan_deciding
 from xai.models.model import Model
-from xai.reports.artefacts import get
+from xai.reports.artefacts import MemoryStore, get
 from xai.reports.check import Checked, Complaint
 from xai.reports.evidence import Evidence
-from xai.reports.records import Finding
+from xai.reports.policy.places import read_bytes
+from xai.reports.policy.reading import fitted
+from xai.reports.records import Finding, PropertiesRecord
+from xai.robustness.verify.statements import Compiled, ReadStatements, Statements
 
 TOLERANCE = 1e-3  # of outputs, as a share of the largest: another machine sums in another order
 POINT, OUTPUTS = "counterexample", "outputs"
@@ -47,6 +53,44 @@ def replayed(run: Evidence, finding: Finding, model: Model, other: Witness) -> C
     where = f" and in {other.name}" if other.run is not None else ""
     done = f"{finding.id}: its counterexample, read again and put before the model{where}"
     return Checked(done=(done,)) + _told(finding, faults)
+
+
+def restated(run: Evidence, properties: PropertiesRecord, model: Model) -> Checked:
+    """Return which findings are not about the recorded property in whose place they stand.
+
+    Args:
+        run: an audit.
+        properties: the file of them, as it was recorded.
+        model: that they are about.
+
+    Raises:
+        XaiError: they cannot be compiled again: a picture that they name is gone, or they do not fit the model.
+    """
+    held = {one.id: one for one in run.findings if one.family == "property"}
+    if all(one.status != "ok" for one in held.values()):
+        return Checked(unchecked=("properties: the run decided none of them",))
+    name = "the recorded properties"
+    written = read_bytes(properties.text.encode(), name)
+    read = ReadStatements(fitted(written, Statements, name), Path(properties.source), written)
+    compiled = read.compiled(plan_deciding(model).bounding)
+    faults = [
+        Complaint(place, words)
+        for number, stated in enumerate(compiled)
+        if (words := _unlike(held.get(place := f"property/{number}"), stated))
+    ]
+    return Checked((f"{len(compiled)} properties, compiled again from the recorded file",), tuple(faults))
+
+
+def _unlike(finding: Finding | None, stated: Compiled) -> str:
+    """Return in what a finding differs from a property that it should be about, "" if in nothing."""
+    if finding is None:
+        return f"no finding is about the property {stated.property.name!r}"
+    if finding.title != stated.property.name:
+        return f"it is called {finding.title!r}, and the property in its place {stated.property.name!r}"
+    claim = Claim.of(stated)
+    kept, told = claim.artefacts(MemoryStore()), claim.parameters()
+    same = all(finding.artefacts.get(name) == one for name, one in kept.items())
+    return "" if same and told.items() <= finding.parameters.items() else "it says something else than the property"
 
 
 def close(own: np.ndarray, written: np.ndarray, scale: float) -> bool:
