@@ -17,6 +17,7 @@ from xai.reports.records import (
     Finding,
     PolicyRecord,
     ProfileRecord,
+    PropertiesRecord,
     RequirementRecord,
     RunRecord,
     Severity,
@@ -45,17 +46,25 @@ class Difference(NamedTuple):
     found: str
 
 
-def begin(read: ReadPolicy, profiles: Sequence[ProfileRecord] = (), *, now: datetime | None = None) -> AuditRecord:
+def begin(
+    read: ReadPolicy,
+    profiles: Sequence[ProfileRecord] = (),
+    properties: PropertiesRecord | None = None,
+    *,
+    now: datetime | None = None,
+) -> AuditRecord:
     """Return the audit as it stands in the record before the first analysis: all is required and nothing decided.
 
     Args:
         read: the policy.
         profiles: the standards that it names.
+        properties: the file of properties that it names.
         now: when it was read; default now.
     """
     when = (now or datetime.now(UTC)).isoformat(timespec="seconds")
     return AuditRecord(
         policy=PolicyRecord(source=str(read.source), digest=read.digest, read=when, text=read.text),
+        properties=properties,
         profiles=tuple(profiles),
         requirements=tuple(_required(read.policy)),
     )
@@ -101,13 +110,17 @@ def reevaluate(record: RunRecord) -> list[Difference]:
     if record.audit is None:
         return []
     try:
-        wanted = {one.id: one for one in _required(read_policy_text(record.audit.policy.text))}
+        policy = read_policy_text(record.audit.policy.text)
     except RefusedFileError as error:
         return [Difference("", "policy", "a policy", str(error))]
+    wanted = {one.id: one for one in _required(policy)}
     held = {one.id: one for one in record.audit.requirements}
     differences = [
         Difference(name, "requirement", "absent", wanted[name].demand) for name in wanted if name not in held
     ]
+    named, kept = policy.properties, record.audit.properties
+    if (named is None) != (kept is None):
+        differences.append(Difference("", "properties", kept.source if kept else "absent", named or "none"))
     if len(held) < len(record.audit.requirements):
         differences.append(Difference("", "requirements", "an id stands twice", "each once"))
     for name, one in held.items():

@@ -120,6 +120,7 @@ def _files(folder: Path, manifest: dict[str, Any], record: RunRecord) -> Checked
         "model": {"digest": record.model.digest, "fingerprint": record.model.fingerprint},
         "inputs": {one.id: one.digest for one in record.inputs},
         "policy": record.audit.policy.digest if record.audit else None,
+        "properties": record.audit.properties.digest if record.audit and record.audit.properties else None,
     }
     complaints += [
         Complaint(MANIFEST, f"its {name} is not the record's")
@@ -211,6 +212,8 @@ def _audit(record: RunRecord) -> Checked:
     complaints = []
     if hashlib.sha256(audit.policy.text.encode()).hexdigest() != audit.policy.digest:
         complaints.append(Complaint("policy", "its sha256 is not that of its text"))
+    if audit.properties and hashlib.sha256(audit.properties.text.encode()).hexdigest() != audit.properties.digest:
+        complaints.append(Complaint("properties", "their sha256 is not that of their text"))
     if not _before(audit.policy.read, record.created):
         complaints.append(
             Complaint("policy", f"it was read {audit.policy.read}, and the run began {record.created}: not beforehand")

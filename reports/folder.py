@@ -159,6 +159,8 @@ def publish(run: Evidence, partial: Path) -> None:
     }
     if run.record.audit:
         manifest["policy"] = run.record.audit.policy.digest
+        if run.record.audit.properties:
+            manifest["properties"] = run.record.audit.properties.digest
     _write(partial, MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
 
 

@@ -354,7 +354,7 @@ class ClauseRecord(Record):
     Args:
         id: as the standard numbers it.
         asks: what it asks, in other words.
-        families: of findings that are evidence for it; "record" is the record itself.
+        families: of findings that are evidence for it, "A or B" where one is enough; "record" is the record itself.
         beyond: what it asks and nothing here looks at; "" if there is nothing of the kind.
         outside: why it is outside of what a report can serve, "" if it is not.
     """
@@ -400,18 +400,34 @@ class PolicyRecord(Record):
     text: str
 
 
+class PropertiesRecord(Record):
+    """The file of properties that a policy names, whole.
+
+    Args:
+        source: the file.
+        digest: sha256 of its bytes.
+        text: all of it.
+    """
+
+    source: str
+    digest: str
+    text: str
+
+
 class AuditRecord(Record):
     """What was required of a model, against which standards, and what came of it.
 
     Args:
         schema_version: of this part.
         policy: it was required in.
+        properties: that it names, where it names any.
         profiles: the standards that are served.
         requirements: with their verdicts.
     """
 
     schema_version: Literal["xai.audit/1"] = "xai.audit/1"
     policy: PolicyRecord
+    properties: PropertiesRecord | None = None
     profiles: tuple[ProfileRecord, ...] = ()
     requirements: tuple[RequirementRecord, ...] = ()
 

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 from xai.reports.records import ClauseRecord, Finding, ProfileRecord, RequirementRecord, RunRecord
 
 RECORD = "record"  # the family that stands for the record itself
+OR = " or "  # between families of which each is evidence by itself
 LISTED = 6  # findings of a clause that are named
 Status = Literal["evidence attached", "partial", "not assessed", "outside scope"]
 STATUSES: tuple[Status, ...] = ("evidence attached", "partial", "not assessed", "outside scope")
@@ -74,7 +75,8 @@ def _row(
     profile: ProfileRecord, clause: ClauseRecord, serving: Sequence[RequirementRecord], findings: Sequence[Finding]
 ) -> Row:
     used = {source.finding for one in serving for source in one.evidence}
-    told = [finding for finding in findings if finding.id in used or finding.family in clause.families]
+    named = {family for one in clause.families for family in one.split(OR)}
+    told = [finding for finding in findings if finding.id in used or finding.family in named]
     done = {finding.family for finding in told if finding.status == "ok"}
     told.sort(key=lambda finding: (finding.id not in used, finding.status != "ok"))
     status, words = _status(clause, serving, done)
@@ -94,7 +96,7 @@ def _row(
 def _status(clause: ClauseRecord, serving: Sequence[RequirementRecord], done: set[str]) -> tuple[Status, str]:
     if clause.outside:
         return "outside scope", clause.outside
-    missing = [family for family in clause.families if family != RECORD and family not in done]
+    missing = [one for one in clause.families if one != RECORD and done.isdisjoint(one.split(OR))]
     open_ = [one.id for one in serving if one.verdict == "not decided"]
     decided = len(serving) > len(open_)
     if not done and not decided and RECORD not in clause.families:

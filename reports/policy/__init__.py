@@ -11,6 +11,8 @@ that are unique in the run, and a parameter "labels" that is "given" where label
     group_accuracy, worst_...   performance: "accuracy of group NAME"
     robust_accuracy             robustness: "robust accuracy at SIZE"; parameters "norm", "plan"
     certified_accuracy          bounds: "certified accuracy at SIZE"; parameter "norm"
+    verified_accuracy           verification: "verified accuracy at SIZE"; parameters "norm", "epsilons": the size
+    verified('PROPERTY')        property, of title PROPERTY: its verdict
     smoothed_accuracy           smoothing: "certified accuracy at SIZE"; parameter "norm"
     corruption(NAME, SEVERITY)  corruption, of method NAME: "accuracy at severity SEVERITY"
     ece                         calibration: "ece", with its bootstrap interval

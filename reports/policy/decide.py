@@ -97,12 +97,28 @@ def decide(demand: Demand, findings: Sequence[Finding]) -> Decision:
     found = resolve(demand.metric, findings)
     if found.reason:
         return _open(demand, found, found.reason)
+    if found.how == "verdict":
+        return _guarded(_stated(demand, found.sources[0]))
     try:
         if found.how == "one" and not _is_number(found.sources[0].value.value):
             return _exactly(demand, found)
         return _guarded(_compared(demand, found, _known(demand, found)))
     except _UnknownError as unknown:
         return _open(demand, found, str(unknown))
+
+
+def _stated(demand: Demand, source: Source) -> Decision:
+    """Take over a finding's verdict: it is about every input that a statement names, and no sample of them."""
+    finding = source.finding
+    by = finding.values["decided by"].value
+    if finding.verdict == "holds":
+        return Decision("holds", f"{demand.metric} holds: it is proved, by {by}.", sources=(source,))
+    if finding.verdict == "violated":
+        said = f"{demand.metric} is violated: an input beyond its limits was found, by {by}."
+        return Decision("violated", said, sources=(source,))
+    told = finding.values.get("reason")
+    reason = str(told.value) if told else "it was neither proved, nor was an input found that violates it"
+    return _open(demand, Resolved((source,)), reason)
 
 
 def _is_number(value: Scalar) -> bool:

@@ -1,6 +1,6 @@
 """The language of requirements: `certified_accuracy(linf, 1/255) >= 80 % with 95 % confidence`.
 
-    requirement  metric comparison threshold [with NUMBER confidence | as measured]
+    requirement  metric comparison threshold [with NUMBER confidence | as measured], or a statement: verified('NAME')
     metric       NAME, or NAME(ARGUMENT, ...); a name may have dots
     comparison   >=  <=  >  <  ==
     threshold    a number (0.95, 95 %, 1/255), true, false, or a word after ==
@@ -19,6 +19,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 LONGEST = 500
+STATEMENTS = ("verified",)  # metrics that hold or do not: they stand alone
 TRUTHS = {"true": True, "false": False}
 _NUMBER = r"[+-]?(?:[0-9]{1,15}(?:\.[0-9]{0,15})?|\.[0-9]{1,15})(?:[eE][+-]?[0-9]{1,2})?"
 _EXACT = re.compile(rf"({_NUMBER})(?:\s*/\s*({_NUMBER}))?(\s*%)?", re.ASCII)
@@ -67,7 +68,7 @@ class Demand:
 
     Args:
         metric: that is measured.
-        comparison: >=, <=, >, < or ==.
+        comparison: >=, <=, >, < or ==; "" of a statement that stands alone.
         threshold: a number as a fraction, a truth value or a word.
         written: the threshold as it was written.
         confidence: with which it must be known, above a half and below 1; None where nothing was said of it.
@@ -82,6 +83,8 @@ class Demand:
     as_measured: bool = False
 
     def __str__(self) -> str:
+        if not self.comparison:
+            return str(self.metric)
         sure = f" with {percent(self.confidence)} confidence" if self.confidence else ""
         return f"{self.metric} {self.comparison} {self.written}{' as measured' if self.as_measured else sure}"
 
@@ -125,6 +128,8 @@ def read_demand(text: str) -> Demand:
     """Return what a requirement's text says; raise ExpressionError that says where it ends to be one."""
     reader = _Reader(text)
     metric = reader.metric()
+    if metric.name in STATEMENTS and not reader.peek()[0]:
+        return Demand(metric, "", True, "")
     comparison = reader.take("comparison", "a comparison (>=, <=, >, < or ==)")
     return reader.finished(reader.threshold(metric, _SAME.get(comparison, comparison)))
 

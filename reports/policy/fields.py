@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -126,6 +127,14 @@ class Threat(Fields):
     plan: Text = Field(default="standard", description="the named set of attacks")
 
 
+class Verification(Fields):
+    """How long is looked for a proof."""
+
+    seconds: Annotated[float, Field(gt=0, le=1e6)] = Field(
+        default=10.0, description="for each image and size of the change, and for each property"
+    )
+
+
 class Source(OrText):
     """A set of data; its place alone stands for it."""
 
@@ -218,6 +227,10 @@ class Policy(Fields):
     data: Data = Field(description="the data, by role")
     confidence: Confidence = Field(default="95 %", description="of every requirement that names none")
     requirements: tuple[Requirement, ...] = Field(min_length=1, max_length=MOST, description="what must hold")
+    properties: Text | None = Field(
+        default=None, description="a YAML file of properties, each of which is decided: docs/properties.md"
+    )
+    verification: Verification = Field(default=Verification(), description="how long is looked for a proof")
     explanations: Explanations | None = Field(default=None, description="which images are explained; null for none")
     profiles: tuple[Text, ...] = Field(default=(), description="standards, by name, or a YAML file of your own")
 
@@ -237,12 +250,15 @@ class Policy(Fields):
         return self
 
     def demands(self) -> dict[str, Demand]:
-        """Return what is required, by id, each with its confidence and the groups that must be there."""
+        """Return what is required, by id, each with its confidence, the groups that must be there, and its norm."""
         sure = read_confidence(self.confidence)
-        return {one.id: self._grouped(one.demand()).surely(sure) for one in self.requirements}
+        return {one.id: self._filled(one.demand()).surely(sure) for one in self.requirements}
 
-    def _grouped(self, demand: Demand) -> Demand:
-        if demand.metric.name != "worst_group_accuracy" or demand.metric.arguments:
-            return demand
-        metric = Metric(demand.metric.name, self.data.groups)
-        return Demand(**{**demand.__dict__, "metric": metric})
+    def _filled(self, demand: Demand) -> Demand:
+        """Say what a metric leaves to the rest of the policy."""
+        name, given = demand.metric.name, demand.metric.arguments
+        if name == "worst_group_accuracy" and not given:
+            return replace(demand, metric=Metric(name, self.data.groups))
+        if name == "verified_accuracy" and len(given) == 1:
+            return replace(demand, metric=Metric(name, (self.threat.norm, *given)))
+        return demand

@@ -1,7 +1,8 @@
 """From a metric to the values of findings that answer it: a table of short names, and two general forms.
 
     accuracy                    worst_group_accuracy        robust_accuracy(standard, 2/255)
-    certified_accuracy(1/255)   corruption(NAME, 3)         FAMILY.VALUE(...)  value(FINDING, 'VALUE')
+    certified_accuracy(1/255)   verified_accuracy(1/255)    corruption(NAME, 3)
+    verified('PROPERTY')        FAMILY.VALUE(...)           value(FINDING, 'VALUE')
 
 A metric that no finding answers, or more than one, is not resolved, and says why: nothing is taken instead.
 """
@@ -15,19 +16,24 @@ from fractions import Fraction
 from typing import Literal, NamedTuple
 
 from xai.reports.intervals import clopper_pearson
-from xai.reports.policy.expression import ExpressionError, Metric, read_number
+from xai.reports.policy.expression import STATEMENTS, ExpressionError, Metric, read_number
 from xai.reports.records import Finding, Scalar, Trust, Value
 
 NORMS = ("linf", "l2", "l1")
 GIVEN = "given"  # what a finding's parameter "labels" says where no answer of the model's own was taken for right
 MEASURED_ON = ("performance", "robustness", "bounds")  # families that tell accuracy, the first that is there
-ATTACKED = {"robustness": "robust accuracy", "bounds": "accuracy under attack"}  # what attacks left, by family
+ATTACKED = {  # what attacks left, by family
+    "robustness": "robust accuracy",
+    "bounds": "accuracy under attack",
+    "verification": "accuracy under attack",
+}
 OWN_PLAN = "the user's own"  # what a finding's parameter "plan" says of attacks that were named one by one
+VERDICT = "verdict"  # what evidence is called that is no value, but what a finding came to
 CALLED = {"ood": "ood-set"}  # families by the name that requirements use
 PREPOSITIONS = ("on", "at", "of", "for")
 
 Better = Literal["more", "less", ""]
-How = Literal["one", "least", "share for"]
+How = Literal["one", "least", "share for", "verdict"]
 
 
 class Source(NamedTuple):
@@ -52,7 +58,8 @@ class Resolved:
 
     Args:
         sources: the values.
-        how: whether it is one value, the least of several, or the share of findings that a measure speaks for.
+        how: whether it is one value, the least of several, the share of findings that a measure speaks for, or the
+            verdict of a finding.
         reason: why there is no answer, "" if there is.
         lost: findings that should have had a say and could not, where a share is asked for.
         above: values that the truth is at most, where the one found is at most the truth.
@@ -106,6 +113,10 @@ def check(metric: Metric) -> None:
 def check_threshold(metric: Metric, threshold: object) -> None:
     """Raise ExpressionError for a threshold that a metric can never be compared with: a share lies from 0 to 1."""
     if metric.name not in SHORT:
+        return
+    if metric.name in STATEMENTS:
+        if threshold is not True:
+            raise ExpressionError(f"{metric} holds or does not: expected it alone, received a threshold of {threshold}")
         return
     if not isinstance(threshold, Fraction):
         raise ExpressionError(f"{metric} is a share: expected a number, received {threshold!r}")
@@ -202,7 +213,21 @@ def _attacked(arguments: tuple[str, ...], findings: Sequence[Finding]) -> Resolv
 
 def _certified(arguments: tuple[str, ...], findings: Sequence[Finding]) -> Resolved:
     """Find what is proved at a size, and what attacks show to be the most that could be."""
-    found = _sized(("bounds",), "certified accuracy")(arguments, findings)
+    return _topped(_sized(("bounds",), "certified accuracy")(arguments, findings), arguments, findings)
+
+
+def _verified(arguments: tuple[str, ...], findings: Sequence[Finding]) -> Resolved:
+    """Find what a search proved at a size, and what counterexamples show to be the most that could be.
+
+    A finding is about one size: those about others, failed ones too, say nothing of it.
+    """
+    size = _threat(arguments)[0]
+    of_size = [one for one in findings if one.family == "verification" and _asked_at(one, size)]
+    return _topped(_sized(("verification",), "verified accuracy")(arguments, of_size), arguments, findings)
+
+
+def _topped(found: Resolved, arguments: tuple[str, ...], findings: Sequence[Finding]) -> Resolved:
+    """Return a share that is proved with the values that the truth is at most: what attacks left in its norm."""
     if found.reason:
         return found
     size, norm = _threat(arguments)[0], found.sources[0].finding.parameters.get("norm")
@@ -216,6 +241,14 @@ def _smoothed(arguments: tuple[str, ...], findings: Sequence[Finding]) -> Resolv
     """Find what draws certify at a size, and which answers are not known to be wrong."""
     found = _sized(("smoothing",), "certified accuracy")(arguments, findings)
     return found if found.reason else replace(found, above=_named(found.sources[0].finding, "not known to be wrong"))
+
+
+def _stated(arguments: tuple[str, ...], findings: Sequence[Finding]) -> Resolved:
+    """Find the verdict on a property, by the property's name."""
+    held = [one for one in findings if one.family == "property"]
+    named = [one for one in held if one.title == arguments[0]]
+    sources = tuple(Source(one, VERDICT, Value(value=one.verdict)) for one in named if one.status == "ok")
+    return replace(_single(sources, named or held, f"the property {arguments[0]!r}"), how="verdict")
 
 
 def _left(finding: Finding, size: Fraction) -> Source | None:
@@ -242,6 +275,14 @@ def _with_more(value: Value, more: Scalar) -> Value:
 
 def _named(finding: Finding, name: str) -> tuple[Source, ...]:
     return (Source(finding, name, finding.values[name]),) if name in finding.values else ()
+
+
+def _asked_at(finding: Finding, size: Fraction) -> bool:
+    """Say whether a finding is about a size of the change, however it was written."""
+    try:
+        return read_number(str(finding.parameters.get("epsilons"))) == size
+    except ExpressionError:
+        return False
 
 
 def _has(finding: Finding, size: Fraction) -> bool:
@@ -491,6 +532,8 @@ SHORT: dict[str, Short] = {
     "worst_group_accuracy": Short("worst_group_accuracy(GROUP, ...)", "more", _any, _worst("group")),
     "robust_accuracy": Short("robust_accuracy(PLAN, NORM, SIZE)", "more", _threat, _attacked),
     "certified_accuracy": Short("certified_accuracy(NORM, SIZE)", "more", _no_plan, _certified),
+    "verified_accuracy": Short("verified_accuracy(NORM, SIZE)", "more", _no_plan, _verified),
+    "verified": Short("verified('PROPERTY')", "", _single_name, _stated),
     "smoothed_accuracy": Short("smoothed_accuracy(NORM, SIZE)", "more", _no_plan, _smoothed),
     "corruption": Short("corruption(NAME, SEVERITY)", "more", _name_and_severity, _corruption),
     "ece": Short("ece", "less", _none, _calibration),

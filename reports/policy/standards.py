@@ -25,7 +25,9 @@ class Clause(Fields):
 
     asks: Text = Field(description="what it asks, in other words than the standard's own")
     families: tuple[Text, ...] = Field(
-        default=(), description="families of findings that are evidence for it; record is the record itself"
+        default=(),
+        description="families of findings that are evidence for it, all of them; `bounds or verification` where one is "
+        "enough; record is the record itself",
     )
     beyond: str = Field(default="", description="what it asks and no analysis looks at")
     outside: str = Field(default="", description="why no report of this kind can serve it")

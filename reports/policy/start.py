@@ -34,14 +34,19 @@ data:
   #   noise: foreign/noise
   # groups: [day, night]    # groups that the test data must hold
 
+# properties: properties.yaml   # statements of the outputs, each of which is decided: docs/properties.md
+# verification:
+#   seconds: 10             # for each image and size of verified_accuracy, and for each property
+
 confidence: 95 %            # a verdict is wrong with a probability of at most 5 %
 
 # A requirement is METRIC COMPARISON NUMBER, alone or with id, text, severity and clauses. Metrics: accuracy,
 # class_accuracy(NAME), group_accuracy(NAME), worst_class_accuracy, worst_group_accuracy, ece,
-# robust_accuracy(PLAN, NORM, SIZE), certified_accuracy(NORM, SIZE), corruption(NAME, SEVERITY), ood.auroc(SET),
-# explanation.MEASURE; any other value of the report as value(FINDING, 'NAME'). robust_accuracy without a plan is the
-# least that any plan leaves. What is certified is the least that withstands: too little of it is not decided, and
-# violated only where attacks leave less.
+# robust_accuracy(PLAN, NORM, SIZE), certified_accuracy(NORM, SIZE), verified_accuracy(NORM, SIZE),
+# corruption(NAME, SEVERITY), ood.auroc(SET), explanation.MEASURE; any other value of the report as
+# value(FINDING, 'NAME'). robust_accuracy without a plan is the least that any plan leaves. What is certified, by one
+# pass of bounds, or verified, by a search that takes its seconds for each image, is the least that withstands: too
+# little of it is not decided, and violated only where attacks leave less. verified('NAME') stands alone: a property.
 # These numbers are examples: put in those that your use needs.
 requirements:
   - id: ACC

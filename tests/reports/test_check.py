@@ -259,3 +259,13 @@ def test_the_command_needs_no_torch_and_exits_with_1_for_tampering(folder: Path)
     KINDS["a verdict"][0](folder)
     assert told().returncode == 1
     assert "✗ requirement ROB: verdict is 'holds', and policy and findings give 'violated'" in told().stdout
+
+
+def test_properties_that_the_policy_does_not_name_or_whose_text_was_changed_are_found(folder: Path) -> None:
+    given = {"source": "properties.yaml", "digest": "0" * 64, "text": "properties: []"}
+    edited(folder, lambda record: record["audit"].update(properties=given))
+    found = check(folder)
+    assert Complaint("properties", "their sha256 is not that of their text") in found.complaints
+    assert Complaint("manifest.json", "its properties is not the record's") in found.complaints
+    told = [one.words for one in found.complaints if one.what == "policy"]
+    assert told == ["properties is 'properties.yaml', and policy and findings give 'none'"]

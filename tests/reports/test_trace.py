@@ -28,6 +28,8 @@ PROFILE = ProfileRecord(
         ClauseRecord(id="5", asks="It is documented.", families=("record",)),
         ClauseRecord(id="6", asks="It is documented.", families=("record",), beyond="a signature"),
         ClauseRecord(id="7", asks="It is kept.", outside="it is about archives"),
+        ClauseRecord(id="9", asks="It is told.", families=("robustness or bounds",)),
+        ClauseRecord(id="10", asks="It is verified.", families=("robustness", "bounds or verification")),
         ClauseRecord(id="8", asks="It is verified.", families=("bounds",)),
     ),
 )
@@ -39,6 +41,8 @@ WANTED = {
     "5": ("evidence attached", ""),
     "6": ("partial", "beyond this report: a signature"),
     "7": ("outside scope", "it is about archives"),
+    "9": ("partial", "no requirement serves it"),
+    "10": ("partial", "no requirement serves it; no finding of: bounds or verification"),
     "8": ("not assessed", ""),
 }
 
@@ -58,7 +62,7 @@ def test_a_status_says_what_the_record_holds(run: Run) -> None:
     assert rows(run)["1"].findings == ("robustness",)
     assert rows(run)["4"].findings == ("ood",), "the skipped finding is named"
     assert by_status(trace(run.record))["not assessed"] == 2
-    assert by_status(trace(run.record))["total"] == 7
+    assert by_status(trace(run.record))["total"] == 9
 
 
 def test_a_violated_requirement_is_evidence_and_an_open_one_is_not(run: Run) -> None:
@@ -74,7 +78,7 @@ def test_a_violated_requirement_is_evidence_and_an_open_one_is_not(run: Run) -> 
 def test_the_sheet_holds_the_matrix(run: Run) -> None:
     table = list(csv.DictReader(io.StringIO(trace_csv(run).decode())))
     assert [(row["clause"], row["requirement"]) for row in table] == [
-        ("1", "ACC"), ("2", "ACC"), ("2", "ROB"), *((name, "") for name in "345678")
+        ("1", "ACC"), ("2", "ACC"), ("2", "ROB"), *((name, "") for name in ("3", "4", "5", "6", "7", "9", "10", "8"))
     ]  # fmt: skip
     assert {row["clause"]: (row["status"], row["words"]) for row in table} == WANTED
     assert table[2]["verdict"] == "violated"
@@ -86,8 +90,8 @@ def test_the_page_shows_the_matrix_with_links(run: Run) -> None:
     html = render(run).html
     assert Checker(html).stack == []
     matrix = html[html.index('<section class="trace"') : html.index('<section class="model"')]
-    assert matrix.count("<tr>") == 9
+    assert matrix.count("<tr>") == 11
     assert '<a href="#requirement-ROB">ROB</a>' in matrix
     assert '<a href="#finding-1">The robustness</a>' in matrix
     assert '<a href="#finding-3">The ood</a> (skipped)' in matrix
-    assert "2 of 7 clauses" in html[: html.index("</header>")]
+    assert "2 of 9 clauses" in html[: html.index("</header>")]

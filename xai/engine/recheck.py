@@ -22,6 +22,7 @@ from xai.engine.deciding import VerifyPlan, replanned
 from xai.engine.facts import model_record
 from xai.engine.outcome import ANY
 from xai.engine.proofs import Judged, judged
+from xai.engine.replayed import close, replayed, restated
 from xai.engine.threat import read_norm
 from xai.engine.verified import PROOF
 from xai.errors import TamperedError, XaiError
@@ -40,7 +41,6 @@ from xai.robustness.victim import Victim
 
 SAMPLE = 64  # images that are asked again
 SHOWN = 8  # complaints of one kind that are told one by one
-TOLERANCE = 1e-3  # of outputs, as a share of the largest: another machine sums in another order
 SLACK = 1e-6  # of distances
 BATCH = 32
 VERIFICATION = "verification"
@@ -73,7 +73,8 @@ def recheck(folder: Path, model: Model, *, seed: int = 0) -> Checked:
     other = witness(model)
     try:
         asking = _Asking(run, model, other, _data(run, model), random.Random(seed))
-        return found + asking.inputs() + asking.adversarial() + asking.proofs() + asking.answers()
+        found += asking.inputs() + asking.adversarial() + asking.properties() + asking.proofs()
+        return found + asking.answers()
     finally:
         other.rest()
 
@@ -130,7 +131,7 @@ class _Asking:
             outputs = self._outputs(x)[0]
             told = {one.index: one.output for one in entry.predictions}
             written, again = np.array(list(told.values())), outputs.numpy()[list(told)]
-            if not _close(again, written, float(outputs.abs().max())):
+            if not close(again, written, float(outputs.abs().max())):
                 complaints.append(Complaint(f"input {entry.id}", "the model gives other outputs than those recorded"))
         done = (f"{len(entries) - len(lost)} stored inputs, put before the model again",) if entries else ()
         return Checked(done, _listed(complaints), tuple(lost))
@@ -151,6 +152,17 @@ class _Asking:
         for finding in self.run.findings:
             if finding.family == VERIFICATION and finding.status == "ok":
                 found += self._attempted(finding.id, lambda: self._proved(finding))  # noqa: B023  # called at once
+        return found
+
+    def properties(self) -> Checked:
+        """Put the counterexample of every property before the model again, and before another program."""
+        found, audit = Checked(), self.run.record.audit
+        kept = audit.properties if audit else None
+        if kept is not None:
+            found += self._attempted("properties", lambda: restated(self.run, kept, self.model))
+        for one in self.run.findings:
+            if one.family == "property" and one.status == "ok":
+                found += self._attempted(one.id, lambda: replayed(self.run, one, self.model, self.other))  # noqa: B023  # called at once
         return found
 
     def answers(self) -> Checked:
@@ -274,7 +286,7 @@ class _Asking:
             own = self._scores(x[None])[0].numpy()
             written = scores[place]
             scale = float(np.abs(written[np.isfinite(written)]).max(initial=0))
-            if not _close(own, written, scale) or int(np.argmax(written)) != row["predicted"]:
+            if not close(own, written, scale) or int(np.argmax(written)) != row["predicted"]:
                 complaints.append(Complaint(name, "the model gives another answer than the one recorded"))
         done = (f"{finding.id}: {asked} of {len(rows)} images, drawn at random and put before the model again",)
         left = len(rows) - len(places)
@@ -327,13 +339,6 @@ def _by_shard(rows: Iterable[Parts]) -> Iterator[tuple[int, list[Parts]]]:
     for row in rows:
         groups.setdefault(row["adversarial"][0], []).append(row)
     yield from groups.items()
-
-
-def _close(own: np.ndarray, written: np.ndarray, scale: float) -> bool:
-    """Say whether outputs are the recorded ones, but for the order in which another machine sums."""
-    return own.shape == written.shape and bool(
-        np.allclose(own, written, rtol=TOLERANCE, atol=TOLERANCE * scale, equal_nan=True)
-    )
 
 
 def _listed(complaints: Sequence[Complaint]) -> tuple[Complaint, ...]:

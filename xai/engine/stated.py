@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from xai.engine.claim import Claim
 from xai.engine.confirm import Witness, witness
 from xai.engine.deciding import ROUNDED_AWAY, Deciding, Judge
 from xai.engine.facts import model_record, versions
@@ -82,6 +83,8 @@ class _Statements:
         with torch.no_grad():
             own = self.plan.model(x.to(self.plan.model.device)).flatten(1).cpu()
         reason = "" if stated.violated(own.flatten()) else "the model does not violate it in another batch size"
+        if outside := Claim.of(stated).outside(x.numpy()):
+            reason = f"it {outside}"
         if not reason and self.witness.run is not None:
             try:
                 seen = self.witness.run(x).flatten(1)
@@ -164,7 +167,7 @@ def verify_properties(
     finally:
         asked.witness.rest()
     other = asked.witness
-    found = [_finding(number, one, kept[number], plan, other) for number, one in enumerate(compiled)]
+    found = [_finding(number, one, kept[number], plan, other, store) for number, one in enumerate(compiled)]
     return started.finished(
         model_record(plan.model),
         runtime.settings(),
@@ -174,7 +177,8 @@ def verify_properties(
     )
 
 
-def _finding(number: int, stated: Compiled, answer: Answer, plan: Deciding, other: Witness) -> Finding:
+def _finding(number: int, stated: Compiled, answer: Answer, plan: Deciding, other: Witness, store: Store) -> Finding:
+    claim = Claim.of(stated)
     arrays = {name: Artefact.model_validate(one) for name, one in answer["arrays"].items()}
     finding = Finding(
         id=f"property/{number}",
@@ -195,13 +199,16 @@ def _finding(number: int, stated: Compiled, answer: Answer, plan: Deciding, othe
             "timeout": plan.timeout,
             "confirmed in": other.name or f"the model only: {other.reason}",
             "about two inputs": stated.pair is not None,
+            **claim.parameters(),
         },
-        artefacts=arrays,
+        artefacts={**claim.artefacts(store), **arrays},
     )
     if answer["breach"] is not None:
         point = {"point": Artefact.model_validate(answer["breach"])}
         reason = "the proof is wrong at a point of the region: this is a fault of the program"
-        return finding.model_copy(update={"status": "failed", "reason": reason, "artefacts": point})
+        return finding.model_copy(
+            update={"status": "failed", "reason": reason, "artefacts": {**finding.artefacts, **point}}
+        )
     values = {
         "decided by": Value(value=answer["by"] or "nothing"),
         "parts": Value(value=answer["parts"], unit="of the region that were bounded"),

@@ -54,6 +54,15 @@ def inputs(count: int = 40, wrong: int = 6) -> tuple[torch.Tensor, torch.Tensor]
     return x, y
 
 
+def reach(x: torch.Tensor, y: torch.Tensor) -> np.ndarray:
+    """Return how far inputs (n, ...) with the model's own answers (n,) are from another one in linf, in any range."""
+    weight = Scores().weight.detach().double().numpy()
+    scores, rows = x.flatten(1).double().numpy() @ weight, np.arange(len(x))
+    gaps = np.abs(weight[:, y][:, :, None] - weight[:, None]).sum(0)
+    own = scores[rows, y][:, None] - scores
+    return np.where(gaps > 0, own / np.maximum(gaps, 1e-9), np.inf).min(1)
+
+
 def data_of(model: Model, x: torch.Tensor, y: torch.Tensor | None, groups: Sequence[str | None] = ()) -> DataSet:
     data = open_data(x if y is None else (x, y), model)
     return replace(data, content=Grouped(data.content, groups)) if groups else data

@@ -53,9 +53,19 @@ def test_what_a_requirement_names_is_measured_beside_the_threat_model(
     assert found.smoothed == smoothed
 
 
+def test_a_search_is_made_at_the_sizes_that_requirements_name_alone(tmp_path: Path) -> None:
+    asked = ["verified_accuracy(0.1) >= 0.5", "verified_accuracy(1/10) >= 0.4", "verified_accuracy(linf, 1/255) >= 0.5"]
+    read = policy_of(tmp_path, *asked, threat=THREAT, verification={"seconds": 3})
+    found = wanted(read.policy)
+    assert (found.verified, found.certified) == ({"l2": ("0.1",), "linf": ("1/255",)}, {"l2": ("0.5",)})
+    plans = Plans.made(model_of(), found, 10, None).searches
+    assert {key: plan.timeout for key, plan in plans.items()} == {("l2", "0.1"): 3, ("linf", "1/255"): 3}
+
+
 def test_nothing_is_attacked_that_nobody_asked_for(tmp_path: Path) -> None:
     found = wanted(policy_of(tmp_path, "accuracy >= 0.5", "corruption(rotation, 4) >= 0.5").policy)
     assert (found.attacks, found.certified, found.smoothed) == ({}, {}, ())
+    assert found.verified == {}
     assert found.corruptions == ("rotation",)
     assert found.severities == tuple(sorted({*SEVERITIES, 4}))
 

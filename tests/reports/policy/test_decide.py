@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
@@ -12,7 +13,7 @@ from scipy.stats import binom, binomtest
 from tests.reports.findings import attacked, finding, judged, share
 from xai.reports.policy.decide import counted, decide
 from xai.reports.policy.expression import read_demand
-from xai.reports.records import Finding, Value
+from xai.reports.records import Finding, Scalar, Value
 
 ORDER = ("violated", "not decided", "holds")
 
@@ -219,6 +220,66 @@ def test_a_bound_from_below_is_no_violation_by_any_name() -> None:
     smoothed = finding("smoothing", {**draws, "not known to be wrong": share(60, 200)}, parameters={"norm": "l2"})
     assert verdict("smoothed_accuracy(0.5) >= 0.5", smoothed) == "violated"
     assert verdict("smoothed_accuracy(0.5) >= 0.2", smoothed) == "not decided"
+
+
+def searched(proved: int, left: int, size: str = "1/255", **rest: Any) -> Finding:
+    values = {
+        f"verified accuracy at {size}": share(proved, 200).model_copy(update={"bound": "least"}),
+        f"accuracy under attack at {size}": share(left, 200),
+    }
+    about: dict[str, Scalar] = {"norm": "linf", "epsilons": size, "labels": "given"}
+    return finding("verification", values, name=f"verification-{size}", kind="sound", parameters=about, **rest)
+
+
+@pytest.mark.parametrize(
+    ("proved", "left", "wanted"), [(140, 180, "holds"), (20, 150, "not decided"), (20, 60, "violated")]
+)
+def test_what_a_search_proves_and_what_its_counterexamples_leave_decide(proved: int, left: int, wanted: str) -> None:
+    text = "verified_accuracy(linf, 1/255) >= 0.5"
+    made = decide(read_demand(text), [searched(proved, left)])
+    assert made.verdict == wanted
+    names = ["verified accuracy at 1/255", "accuracy under attack at 1/255"]
+    assert [source.name for source in made.sources] == names[: 1 if wanted == "holds" else 2]
+    assert verdict("verified_accuracy(l2, 1/255) >= 0.5", searched(proved, left)) == "not decided"
+    assert verdict("verified_accuracy(linf, 2/255) >= 0.5", searched(proved, left)) == "not decided"
+
+
+def stated(verdict: str | None, name: str = "it holds", **rest: Any) -> Finding:
+    values = {"decided by": Value(value="CROWN")} | ({"reason": Value(value="no time")} if verdict == OPEN else {})
+    made = finding("property", values, name="property/0", kind="sound", **rest)
+    return made.model_copy(update={"title": name, "verdict": verdict})
+
+
+OPEN = "not decided"
+
+
+@pytest.mark.parametrize("said", ["holds", "violated", OPEN])
+def test_a_statement_takes_the_verdict_of_its_property(said: str) -> None:
+    demand = read_demand("verified('it holds')")
+    made = decide(demand, [stated("holds", "another"), stated(said)])
+    assert made.verdict == said
+    assert [(source.finding.title, source.name) for source in made.sources] == [("it holds", "verdict")]
+    assert made.reason == ("no time" if said == OPEN else "")
+    assert decide(demand.surely(Fraction(99, 100)), [stated(said)]).verdict == said
+
+
+def test_a_property_that_is_not_there_or_broke_decides_nothing() -> None:
+    demand = read_demand("verified('it holds')")
+    broken = stated(None, "Properties", status="failed", reason="no memory")
+    assert "no memory" in decide(demand, [broken]).reason
+    assert "no finding gives the property 'it holds'" in decide(demand, [stated("holds", "another")]).reason
+    twice = decide(demand, [stated("holds"), stated("holds")])
+    assert (twice.verdict, "2 values are" in twice.reason) == (OPEN, True)
+    assert decide(demand, []).verdict == OPEN
+    against = stated("holds", trust=(judged("doubt", "against"),))
+    assert decide(demand, [against]).verdict == OPEN
+
+
+def test_a_search_at_another_size_that_failed_says_nothing_of_this_one() -> None:
+    lost = searched(0, 0, "2/255", status="failed", reason="no memory").model_copy(update={"values": {}})
+    assert verdict("verified_accuracy(2/510) >= 0.5", searched(140, 180), lost) == "holds"
+    made = decide(read_demand("verified_accuracy(2/255) >= 0.5"), [searched(140, 180), lost])
+    assert (made.verdict, "no memory" in made.reason) == ("not decided", True)
 
 
 @pytest.mark.parametrize(("proved", "left", "needed"), [(110, 180, True), (60, 90, True), (60, 150, False)])

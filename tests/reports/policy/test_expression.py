@@ -57,6 +57,7 @@ def test_what_is_no_number_is_refused_at_once(text: str) -> None:
         ("seconds.each < 2 as measured", Demand(Metric("seconds.each"), "<", Fraction(2), "2", as_measured=True)),
         ("value(run, 'same twice') == true", Demand(Metric("value", ("run", "same twice")), "==", True, "true")),
         ("value(a.b-c, x) == 'two words'", Demand(Metric("value", ("a.b-c", "x")), "==", "two words", "'two words'")),
+        ("verified('never 80')", Demand(Metric("verified", ("never 80",)), "", True, "")),
         ("value(a, x) == 'true'", Demand(Metric("value", ("a", "x")), "==", "true", "'true'")),
     ],
 )
@@ -69,6 +70,7 @@ def test_a_requirement_says_what_it_says(text: str, demand: Demand) -> None:
     [
         ("", "expected a metric's name, received the end"),
         ("accuracy", "after 'accuracy', received the end"),
+        ("verified('never 80') holds", "expected a comparison"),
         ("accuracy => 1", "expected a comparison (>=, <=, >, < or ==) after 'accuracy', received '=> 1'"),
         ("accuracy >= high", "expected a number such as 0.95, 95 % or 1/255 after 'accuracy >=', received 'high'"),
         ("accuracy >= 0.9.5", "received '0.9.5'"),
@@ -107,6 +109,14 @@ def test_a_requirement_is_read_as_it_is_written(
     metric = Metric(name, tuple(given_))
     demand = Demand(metric, comparison, Fraction(1, 20), "5 %", None if plain else confidence, as_measured=plain)
     assert read_demand(str(demand)) == demand
+
+
+@pytest.mark.parametrize("name", ["it holds", "it's", "2/255", "short", "never 80, near stop.png"])
+def test_a_statement_is_read_as_it_is_written(name: str) -> None:
+    demand = read_demand(f'verified("{name}")')
+    assert demand.metric.arguments == (name,)
+    assert read_demand(str(demand)) == demand
+    assert [demand.met_by(said) for said in (True, False, 1.0)] == [True, False, False]
 
 
 @given(st.text(max_size=40))

@@ -56,22 +56,25 @@ def test_a_requirement_may_stand_as_a_text_or_as_fields(tmp_path: Path) -> None:
         LEAST
         + """\
   - {id: CERT, metric: "certified_accuracy(linf, 1/255)", threshold: 0.8, confidence: 99 %, severity: should}
+  - {metric: verified_accuracy(2/255), threshold: 0.8}
   - {metric: ece, threshold: .05}
   - {metric: ece, threshold: "< 5 %"}
   - {id: 7, require: worst_group_accuracy >= 0.9, clauses: [own 5.3]}
 confidence: 0.9
+threat: {norm: l2}
 """.replace("data: {test: images/}", "")
     )
     policy = read(text.replace("images/}", "images/, groups: [day, night]}"), tmp_path).policy
     assert {name: str(demand) for name, demand in policy.demands().items()} == {
         "R1": "accuracy >= 95 % with 90 % confidence",
         "CERT": "certified_accuracy(linf, 1/255) >= 0.8 with 99 % confidence",
-        "R3": "ece <= .05 with 90 % confidence",
-        "R4": "ece < 5 % with 90 % confidence",
+        "R3": "verified_accuracy(l2, 2/255) >= 0.8 with 90 % confidence",
+        "R4": "ece <= .05 with 90 % confidence",
+        "R5": "ece < 5 % with 90 % confidence",
         "7": "worst_group_accuracy(day, night) >= 0.9 with 90 % confidence",
     }
-    assert [one.severity for one in policy.requirements] == ["must", "should", "must", "must", "must"]
-    assert policy.requirements[4].clauses == ("own 5.3",)
+    assert [one.severity for one in policy.requirements] == ["must", "should", "must", "must", "must", "must"]
+    assert policy.requirements[5].clauses == ("own 5.3",)
 
 
 def test_all_faults_are_told_at_once_with_their_places(tmp_path: Path) -> None:
@@ -142,6 +145,11 @@ def test_what_is_no_policy_is_refused_soon(text: str | bytes, words: str, tmp_pa
         ("robust_accuracy > 0.5", "the size of the change is missing"),
         ("robust_accuracy(a, b, 1/255) > 0.5", "robust_accuracy(PLAN, NORM, SIZE)"),
         ("certified_accuracy(lind, 1/255) > 0.5", "there is no norm 'lind'; did you mean 'linf'?"),
+        ("verified_accuracy(lind, 1/255) > 0.5", "there is no norm 'lind'; did you mean 'linf'?"),
+        ("verified('a property') >= 0.5", "holds or does not: expected it alone"),
+        ("verified('a property') == false", "holds or does not: expected it alone"),
+        ("verified", "expected verified('PROPERTY'): received 0 names"),
+        ("{require: accuracy}", "expected a comparison"),
         ("value(x) > 1", "expected value(FINDING, 'NAME')"),
         ("accuracy == high", "is a share: expected a number"),
     ],
@@ -176,6 +184,17 @@ def test_the_first_policy_can_be_read_as_it_is_written(model: str, tmp_path: Pat
     assert found.profiles == ("own.yaml",)
     assert len(found.requirements) == 3
     assert found.explanations is not None
+    assert (found.properties, found.verification.seconds) == (None, 10)
+
+
+def test_what_the_first_policy_shows_as_comments_is_as_it_would_be_read(tmp_path: Path) -> None:
+    text = (
+        first_policy("net.pt", "data")
+        .replace("# properties:", "properties:")
+        .replace("# verification:", "verification:")
+    )
+    found = read(text.replace("#   seconds: 10", "  seconds: 7"), tmp_path).policy
+    assert (found.properties, found.verification.seconds) == ("properties.yaml", 7)
 
 
 def test_the_schema_admits_a_policy_and_refuses_another(tmp_path: Path) -> None:
@@ -184,7 +203,8 @@ def test_the_schema_admits_a_policy_and_refuses_another(tmp_path: Path) -> None:
     text = first_policy("net.pt", "images/")
     jsonschema.validate(yaml.safe_load(text), schema)
     jsonschema.validate(yaml.safe_load(LEAST), schema)
-    for wrong in ({"treat": {}}, {"confidence": []}, {"requirements": []}):
+    jsonschema.validate({**yaml.safe_load(LEAST), "properties": "p.yaml", "verification": {"seconds": 2}}, schema)
+    for wrong in ({"treat": {}}, {"verification": {"seconds": 0}}, {"confidence": []}, {"requirements": []}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({**yaml.safe_load(LEAST), **wrong}, schema)
 

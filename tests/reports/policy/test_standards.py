@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from xai.errors import RefusedFileError
+from xai.reports.html.sections.base import sections
 from xai.reports.policy.reading import ReadPolicy, read_policy
 from xai.reports.policy.standards import bundled, profiles_of, read_profile
+from xai.reports.trace import OR, RECORD
 
 LEAST = """\
 model: {source: net.pt, intended_use: sorting}
@@ -87,3 +89,16 @@ def test_a_profile_that_is_none_is_refused(text: str, words: str, tmp_path: Path
     with pytest.raises(RefusedFileError) as caught:
         profiles_of(policy(tmp_path, "own.yaml"))
     assert words in str(caught.value)
+
+
+def test_families_of_clauses_are_those_that_findings_have() -> None:
+    """A misspelt family could never be served."""
+    known = {*sections.all(), RECORD}
+    named = {
+        family
+        for path in bundled().values()
+        for clause in read_profile(path).clauses
+        for one in clause.families
+        for family in one.split(OR)
+    }
+    assert named - known == set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +17,7 @@ from xai.engine.attack import attack
 from xai.engine.audit.wanted import Wanted
 from xai.engine.bounds import bounds
 from xai.engine.choice import defaults
+from xai.engine.deciding import Deciding, VerifyPlan, plan_verify
 from xai.engine.enclosure import BoundsPlan, plan_bounds
 from xai.engine.explain import explain
 from xai.engine.ood.detector import open_detector
@@ -25,7 +26,9 @@ from xai.engine.ood.fit import fit
 from xai.engine.ood.plan import plan_fit
 from xai.engine.plan import ExplainPlan, plan_explain
 from xai.engine.smoothed import SmoothingPlan, plan_smoothing, smooth
+from xai.engine.stated import verify_properties
 from xai.engine.threat import AttackPlan, NoneFitsError, plan_attack, plans, read_sizes
+from xai.engine.verify import verify
 from xai.errors import NotApplicableError
 from xai.measures.base import measures
 from xai.models.model import Model
@@ -36,6 +39,7 @@ from xai.reports.run import Run
 from xai.robustness.bounds.limits import needed_work
 from xai.robustness.corruptions.base import corruptions
 from xai.robustness.norms import Norm
+from xai.robustness.verify.statements import Compiled
 from xai.runtime import Runtime
 
 LOTS = 3e13  # multiply-adds of all images together: beyond, inner layers are bounded by intervals
@@ -94,12 +98,14 @@ class Plans:
     Args:
         attacks: by plan and norm; the first that can be tried tries the corruptions, too; or why it cannot be.
         bounds: by norm.
+        searches: by norm and size: what is to be verified completely.
         smoothing: if any is asked for.
         explaining: if any is asked for.
     """
 
     attacks: dict[tuple[str, str], AttackPlan | NoneFitsError]
     bounds: dict[str, BoundsPlan]
+    searches: dict[tuple[str, str], VerifyPlan]
     smoothing: SmoothingPlan | None
     explaining: ExplainPlan | None
 
@@ -114,6 +120,11 @@ class Plans:
         return cls(
             _attacks(model, wanted),
             {norm: _bounds(model, norm, sizes, images) for norm, sizes in wanted.certified.items()},
+            {
+                (norm, size): plan_verify(model, size, norm=norm, timeout=wanted.seconds)
+                for norm, sizes in wanted.verified.items()
+                for size in sizes
+            },
             plan_smoothing(model, wanted.smoothed, sigma=max(read_sizes(model, Norm.L2, wanted.smoothed).values()))
             if wanted.smoothed
             else None,
@@ -172,6 +183,27 @@ def bounded(house: House, data: DataSet, plans_made: Plans) -> Iterator[Part]:
     for norm, plan in plans_made.bounds.items():
         name = f"bounds-{norm}"
         yield Part(name, partial(bounds, data, plan, **house.shared(name)), {"norm": norm})
+
+
+def verified(house: House, data: DataSet, plans_made: Plans) -> Iterator[Part]:
+    """Yield what tells what a search proves in each norm at each size."""
+    for (norm, size), plan in plans_made.searches.items():
+        name = f"verify-{norm}-{size.replace('/', '-')}"
+        work = partial(_searched, house, data, plan, name)
+        yield Part(name, work, {"norm": norm, "epsilons": size})
+
+
+def _searched(house: House, data: DataSet, plan: VerifyPlan, name: str) -> Run:
+    """Verify; where nothing can be proved, nothing is attacked either: other parts do that, if it is asked for."""
+    if plan.hindrance:
+        plan = replace(plan, attack=replace(plan.attack, attacks=()))
+    return verify(data, plan, **house.shared(name))
+
+
+def stated(house: House, compiled: Sequence[Compiled], deciding: Deciding) -> Iterator[Part]:
+    """Yield what tells which properties hold, if any are named."""
+    if compiled:
+        yield Part("properties", partial(verify_properties, compiled, deciding, **house.shared("properties")))
 
 
 def smoothed(house: House, data: DataSet, plans_made: Plans) -> Iterator[Part]:

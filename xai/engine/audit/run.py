@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,10 +16,12 @@ from xai.engine.audit.answers import Answers, Asking
 from xai.engine.audit.calibration import calibration
 from xai.engine.audit.cost import cost
 from xai.engine.audit.explained import chosen, read_again
-from xai.engine.audit.parts import House, Part, Plans, attacked, bounded, explained, foreign, smoothed
+from xai.engine.audit.parts import House, Part, Plans, attacked, bounded, explained, foreign, smoothed, stated, verified
 from xai.engine.audit.performance import performance
+from xai.engine.audit.properties import read_properties
 from xai.engine.audit.repetition import IMAGES, repetition
 from xai.engine.audit.wanted import wanted
+from xai.engine.deciding import plan_deciding
 from xai.engine.facts import model_record
 from xai.engine.plan import ExplainPlan
 from xai.engine.shards import OtherRunError, keep
@@ -31,8 +34,9 @@ from xai.reports.audit import begin, settle
 from xai.reports.policy.fields import Policy
 from xai.reports.policy.reading import ReadPolicy
 from xai.reports.policy.standards import profiles_of
-from xai.reports.records import AuditRecord, Finding, InputRecord
+from xai.reports.records import AuditRecord, Finding, InputRecord, PropertiesRecord
 from xai.reports.run import Run
+from xai.robustness.verify.statements import ReadStatements
 from xai.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -83,19 +87,24 @@ def audit(
 
     Raises:
         UsageError: the policy names what does not exist or fit the model, or what is done is another audit's.
-        RefusedFileError: no test image could be read.
+        RefusedFileError: no test image could be read, or a property does not fit the model.
     """
-    audited = _begun(read, folder)
+    properties = read_properties(read)
+    audited = _begun(read, properties, folder)
     started = Started("audit", command)
     if model.card.output == "values":
         raise UsageError("an audit is of a classifier: this model's outputs are values; see xai bounds")
     runtime = runtime or Runtime(device=model.device)
     store = store if store is not None else MemoryStore()
     plans = planned(model, read, len(roles.test))
+    deciding = plan_deciding(model, timeout=read.policy.verification.seconds)
+    compiled = properties.compiled(deciding.bounding) if properties else []
     work = _Work(House(model, runtime, store, folder, jobs), read, roles)
     work.measure()
     work.join(attacked(work.house, roles.test, plans), "robustness", "Under attack")
     work.join(bounded(work.house, roles.test, plans), "bounds", "What is certified")
+    work.join(verified(work.house, roles.test, plans), "verification", "Verified accuracy")
+    work.join(stated(work.house, compiled, deciding), "property", "Properties")
     work.join(smoothed(work.house, roles.test, plans), "smoothing", "Randomised smoothing")
     work.look(plans.explaining)
     work.foreign()
@@ -139,9 +148,9 @@ def _unfit(model: Model, policy: Policy, images: int) -> bool:
     return False
 
 
-def _begun(read: ReadPolicy, folder: Path | None) -> AuditRecord:
+def _begun(read: ReadPolicy, properties: ReadStatements | None, folder: Path | None) -> AuditRecord:
     """Return what is required, with the time when it was first read; a killed run's own is kept."""
-    audited = begin(read, profiles_of(read))
+    audited = begin(read, profiles_of(read), _recorded(properties))
     if folder is None:
         return audited
     folder.mkdir(parents=True, exist_ok=True)
@@ -150,9 +159,18 @@ def _begun(read: ReadPolicy, folder: Path | None) -> AuditRecord:
         earlier = AuditRecord.model_validate_json(file.read_text(encoding="utf-8"))
         if earlier.policy.digest != audited.policy.digest:
             raise OtherRunError(folder.parent, "the policies differ")
+        if earlier.properties != audited.properties:
+            raise OtherRunError(folder.parent, "the properties differ")
         return earlier
     keep(file, audited.model_dump_json())
     return audited
+
+
+def _recorded(properties: ReadStatements | None) -> PropertiesRecord | None:
+    if properties is None:
+        return None
+    written = properties.written
+    return PropertiesRecord(source=str(properties.path), digest=sha256(written.content).hexdigest(), text=written.text)
 
 
 class _Work:

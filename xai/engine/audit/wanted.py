@@ -20,6 +20,8 @@ class Wanted:
     Args:
         attacks: sizes of the change by plan and norm.
         certified: sizes of the change by norm.
+        verified: sizes of the change by norm; those that requirements name alone, since a search is dear.
+        seconds: for each image and size that is verified.
         smoothed: sizes of the change, l2.
         corruptions: those that requirements name; the default ones are always tried.
         severities: of all of them.
@@ -28,6 +30,8 @@ class Wanted:
 
     attacks: Sizes
     certified: dict[str, tuple[str, ...]]
+    verified: dict[str, tuple[str, ...]]
+    seconds: float
     smoothed: tuple[str, ...]
     corruptions: tuple[str, ...]
     severities: tuple[int, ...]
@@ -39,6 +43,7 @@ def wanted(policy: Policy) -> Wanted:
     threat, metrics = policy.threat, [demand.metric for demand in policy.demands().values()]
     attacks: dict[tuple[str, str], list[str]] = {}
     certified: dict[str, list[str]] = {}
+    verified: dict[str, list[str]] = {}
     smoothed: list[str] = []
     if threat.epsilons:
         attacks[threat.plan, threat.norm] = list(threat.epsilons)
@@ -47,15 +52,18 @@ def wanted(policy: Policy) -> Wanted:
         if metric.name == "robust_accuracy":
             plan, norm, size = _threat(metric, threat.plan, threat.norm)
             attacks.setdefault((plan, norm), []).append(size)
-        elif metric.name == "certified_accuracy":
+        elif metric.name in ("certified_accuracy", "verified_accuracy"):
             _, norm, size = _threat(metric, threat.plan, threat.norm)
-            certified.setdefault(norm, []).append(size)
+            proved = certified if metric.name == "certified_accuracy" else verified
+            proved.setdefault(norm, []).append(size)
         elif metric.name == "smoothed_accuracy":
             smoothed.append(metric.arguments[-1])
     damage = [metric.arguments for metric in metrics if metric.name == "corruption"]
     return Wanted(
         attacks={key: _ascending(sizes) for key, sizes in attacks.items()},
         certified={norm: _ascending(sizes) for norm, sizes in certified.items()},
+        verified={norm: _ascending(sizes) for norm, sizes in verified.items()},
+        seconds=policy.verification.seconds,
         smoothed=_ascending(smoothed),
         corruptions=tuple(dict.fromkeys(name for name, _ in damage)),
         severities=tuple(sorted({*SEVERITIES, *(int(severity) for _, severity in damage)})),
