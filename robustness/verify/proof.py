@@ -51,6 +51,8 @@ def write_proof(
     if any(_is_mixed(proof) for proof in outcome.proofs):
         raise AnalysisError("a part was cut in the input and in inner numbers: such a proof cannot be written yet")
     writer = _Writer(program)
+    if not all(writer.knows(split) for proof in outcome.proofs for leaf in proof.leaves for split in leaf.splits):
+        raise AnalysisError("a part was cut at a bend that is no ReLU: such a proof cannot be written yet")
     for number, case in enumerate(wanted.cases):
         writer.add(case, places[number])
     about = writer.about | {
@@ -97,6 +99,10 @@ class _Writer:
     def about(self) -> dict[str, Any]:
         """The metadata of what was collected."""
         return {"rectifiers": self._names, "regions": self._norms, "roots": self._of, "cases": self._cases}
+
+    def knows(self, split: Split) -> bool:
+        """Whether a proof can say where it cuts: in the input, or in what enters a rectifier."""
+        return split.step == 0 or split.step in self._value
 
     def add(self, case: Case, proof: Proof) -> None:
         """Add a case."""
