@@ -45,7 +45,7 @@ OUTPUTS = 3
 PROOF_EVERY, FILE_EVERY = 3, 41  # of the proofs, of the networks
 FAR, NEAR = "far", "near"
 ROUNDING = {f"{share:g} beside": share for share in (1e-6, 1e-7, 1e-9, 1e-12)}  # of the value, or of 1
-SECONDS = {FAR: 1.5, NEAR: 0.75, **{name: 0.5 if share > 1e-8 else 0.15 for name, share in ROUNDING.items()}}
+SECONDS = {FAR: 0.75, NEAR: 0.5, **{name: 0.2 if share > 1e-8 else 0.1 for name, share in ROUNDING.items()}}
 ROOM = 1e-11  # of the value: what the truth's own value of a point may be off by
 HOLDS, VIOLATED, NOT_KNOWN = "holds", "violated", "not known"
 
