@@ -66,7 +66,7 @@ def _least_of(layers: list, last: np.ndarray, on: tuple[float, ...]) -> float:
 def test_no_verdict_of_a_few_networks_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XAI_VERIFY_NETWORKS", "2")
     found = measure("cpu")
-    assert found["properties"] == 4
+    assert found["networks"] == 2
     assert found["each wrong one"] == []
 
 
@@ -81,9 +81,9 @@ def test_wrong_verdicts_and_wrong_counterexamples_are_noticed(monkeypatch: pytes
 
     monkeypatch.setattr(Judge, "decide", wrong)
     monkeypatch.setattr(verification_truth, "FILE_EVERY", 100)
-    monkeypatch.setenv("XAI_VERIFY_NETWORKS", "3")
+    monkeypatch.setenv("XAI_VERIFY_NETWORKS", "6")
     found = measure("cpu")
     held = sum(count for name, count in found["truth: verdict"].items() if name.startswith("holds"))
-    assert 0 < held < found["properties"]
+    assert 0 < held < found["networks"]
     assert sum("in truth holds" in one for one in found["each wrong one"]) == held
-    assert found["wrong"] == found["properties"]
+    assert found["wrong"] == found["networks"]
