@@ -5,11 +5,13 @@ value to twelve digits (tests/robustness/verify/exact.py, which uses nothing of 
 many to be met as not: far, near, and at the size of rounding, where "not decided" is right and a wrong verdict is not.
 A counterexample must lie in the region, violate in float32 as the model runs, and in real numbers. Proofs of many
 that hold are written and checked by the independent checker; some problems take the way of VNN-LIB files.
-XAI_VERIFY_NETWORKS sets another number of networks, XAI_VERIFY_MINUTES ends the run after so many minutes.
+XAI_VERIFY_NETWORKS sets another number of networks, XAI_VERIFY_MINUTES ends the run after so many minutes. With
+XAI_VERIFY_KEPT=FILE it goes on where the figures in a file end, and adds to them.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
@@ -175,20 +177,34 @@ class Asked:
         return HOLDS if self.least.lower > 0 else VIOLATED if self.least.upper <= 0 else NOT_KNOWN
 
 
+COUNTERS = {  # of a tally, and their names among the figures
+    "reasons": "why not decided",
+    "ways": "decided by",
+    "proofs": "proofs",
+    "doubts": "why not written or checked",
+    "files": "as VNN-LIB files",
+    "seconds": "seconds",
+}
+ENDS = {
+    "wrong": "each wrong one",
+    "bends": "most ReLUs on either side",
+    "elsewhere": "counterexamples that torch's own layers round to the other side",
+}
+
+
 @dataclass
 class Tally:
     """What was found."""
 
     verdicts: dict[str, Counter[str]] = field(default_factory=dict)
     reasons: Counter[str] = field(default_factory=Counter)
-    by: Counter[str] = field(default_factory=Counter)
+    ways: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     proofs: Counter[str] = field(default_factory=Counter)
     doubts: Counter[str] = field(default_factory=Counter)
     files: Counter[str] = field(default_factory=Counter)
     seconds: Counter[str] = field(default_factory=Counter)
-    bends: list[int] = field(default_factory=list)
-    longest: float = 0.0
+    bends: int = 0
     elsewhere: int = 0
 
     def count(self, group: str, truth: str, verdict: str) -> None:
@@ -196,11 +212,11 @@ class Tally:
 
 
 def measure(device: str) -> dict[str, Any]:
-    count, tally = int(os.environ.get("XAI_VERIFY_NETWORKS", NETWORKS)), Tally()
+    count, (done, tally) = int(os.environ.get("XAI_VERIFY_NETWORKS", NETWORKS)), _kept()
     end = time.monotonic() + 60 * float(os.environ.get("XAI_VERIFY_MINUTES", "inf"))
     names = list(KINDS)
     with tempfile.TemporaryDirectory() as folder:
-        for first in range(0, count, DRAWS):
+        for first in range(done, count, DRAWS):
             if time.monotonic() > end:
                 break
             kind = names[first // DRAWS % len(names)]
@@ -213,25 +229,32 @@ def measure(device: str) -> dict[str, Any]:
     return _figures(tally)
 
 
+def _kept() -> tuple[int, Tally]:
+    """Return how many networks are done, and what was found of them."""
+    if "XAI_VERIFY_KEPT" not in os.environ:
+        return 0, Tally()
+    kept = json.loads(Path(os.environ["XAI_VERIFY_KEPT"]).read_text())
+    counters = {name: Counter(kept[key]) for name, key in COUNTERS.items()}
+    verdicts = {name: Counter(found) for name, found in kept["by"].items()}
+    ends = {name: kept[key] for name, key in ENDS.items()}
+    return kept["networks"], Tally(verdicts=verdicts, **counters, **ends)
+
+
 def _figures(tally: Tally) -> dict[str, Any]:
     total = sum((tally.verdicts[size] for size in SECONDS if size in tally.verdicts), Counter())
     return {
         "networks": sum(total.values()),
         "wrong": len(tally.wrong),
-        "each wrong one": tally.wrong,
         "truth: verdict": dict(sorted(total.items())),
         "by": {name: dict(sorted(found.items())) for name, found in tally.verdicts.items()},
         "seconds allowed": SECONDS,
-        "why not decided": dict(tally.reasons.most_common()),
-        "decided by": dict(tally.by.most_common()),
-        "ReLUs on either side, of a case": {"median": int(np.median(tally.bends)), "most": max(tally.bends)},
-        "counterexamples that torch's own layers round to the other side": tally.elsewhere,
-        "proofs": dict(tally.proofs),
-        "why not written or checked": dict(tally.doubts.most_common()),
-        "as VNN-LIB files": dict(sorted(tally.files.items())),
-        "seconds": {name: round(value, 1) for name, value in tally.seconds.items()},
-        "longest search, seconds": round(tally.longest, 2),
+        **{key: _rounded(getattr(tally, name)) for name, key in COUNTERS.items()},
+        **{key: getattr(tally, name) for name, key in ENDS.items()},
     }
+
+
+def _rounded(found: Counter[str]) -> dict[str, float]:
+    return {name: round(value, 1) for name, value in found.most_common()}
 
 
 class _Trial:
@@ -260,7 +283,7 @@ class _Trial:
                 ends = self._ends()
             rows = self.rng.standard_normal((int(self.rng.choice([1, 1, 1, 2, 3])), OUTPUTS))
             limits = rows @ ends.exact.value(self._points(ends, 1))[0] + self.rng.normal(0, 0.3, len(rows))
-            self.tally.bends.append(ends.exact.bends)
+            self.tally.bends = max(self.tally.bends, ends.exact.bends)
             yield Asked(ends, rows, limits, ends.exact.least(rows, limits))
 
     def _ends(self) -> Ends:
@@ -296,14 +319,13 @@ class _Trial:
         judge = Judge(plan, wanted, plan.network(lambda: None), lambda y: _violates(wanted, y), self.seed)
         outcome = judge.decide(plan.timeout)
         self.tally.seconds["search"] += outcome.seconds
-        self.tally.longest = max(self.tally.longest, outcome.seconds)
         for group in (size, self.kind):
             self.tally.count(group, _truth(asked), str(outcome.verdict))
         if outcome.verdict is Verdict.NOT_DECIDED:
             rows = "several rows" if max(len(one.rows) for one in asked) > 1 else "one row"
             self.tally.reasons[f"{size}, cases of {rows}: {outcome.reason}"] += 1
         else:
-            self.tally.by[outcome.by] += 1
+            self.tally.ways[outcome.by] += 1
         self._complain(size, self._fault(asked, outcome))
         if outcome.verdict is Verdict.HOLDS:
             self._prove(wanted, outcome, plan)

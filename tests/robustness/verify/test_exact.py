@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,6 +71,30 @@ def test_no_verdict_of_a_few_networks_is_wrong(monkeypatch: pytest.MonkeyPatch) 
     found = measure("cpu")
     assert found["networks"] == 2
     assert found["each wrong one"] == []
+
+
+def test_a_run_that_was_ended_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(verification_truth, "FILE_EVERY", 100)
+    monkeypatch.setattr(verification_truth, "DRAWS", 2)
+    monkeypatch.setenv("XAI_VERIFY_NETWORKS", "4")
+    whole = measure("cpu")
+    monkeypatch.setenv("XAI_VERIFY_NETWORKS", "2")
+    (tmp_path / "half.json").write_text(json.dumps(measure("cpu")))
+    monkeypatch.setenv("XAI_VERIFY_NETWORKS", "4")
+    monkeypatch.setenv("XAI_VERIFY_KEPT", str(tmp_path / "half.json"))
+    both = measure("cpu")
+    assert both["networks"] == whole["networks"] == 4
+    assert both["most ReLUs on either side"] == whole["most ReLUs on either side"]
+    assert _truths(both) == _truths(whole)
+
+
+def _truths(found: dict) -> Counter:
+    """Return how often each truth was asked about, by group: what was decided depends on the clock."""
+    counts: Counter = Counter()
+    for group, verdicts in found["by"].items():
+        for name, count in verdicts.items():
+            counts[group, name.split(":")[0]] += count
+    return counts
 
 
 def test_wrong_verdicts_and_wrong_counterexamples_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
