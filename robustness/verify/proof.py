@@ -60,6 +60,8 @@ def proof_bytes(
     if outcome.verdict is not Verdict.HOLDS or sorted(places) != list(range(len(wanted.cases))):
         raise AnalysisError("expected an outcome that proves every case, received another: there is nothing to write")
     writer = _Writer(program)
+    if not all(writer.knows(split) for proof in outcome.proofs for leaf in proof.leaves for split in leaf.splits):
+        raise AnalysisError("a part was cut at a bend that is no ReLU: such a proof cannot be written yet")
     for number, case in enumerate(wanted.cases):
         writer.add(case, places[number])
     about = writer.about | {
@@ -125,6 +127,10 @@ class _Writer:
             "roots": self._of,
             "cases": self._cases,
         }
+
+    def knows(self, split: Split) -> bool:
+        """Whether a proof can say where it cuts: in the input, or in what enters a rectifier."""
+        return split.step == 0 or split.step in self._value
 
     def add(self, case: Case, proof: Proof) -> None:
         """Add a case."""

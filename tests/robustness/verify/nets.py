@@ -8,8 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from scipy.optimize import Bounds, LinearConstraint, milp
+from torch import nn
 
+from tests.robustness.verify.exact import Exact
 from xai.robustness.bounds.affine import Linear
 from xai.robustness.bounds.elementwise import Rectifier
 from xai.robustness.bounds.inputs import Inputs
@@ -54,59 +55,14 @@ class Dense:
         return Verifier(self.program, self, bounders.get("crown")(), bounders.get("alpha-crown")(), arithmetic)
 
     def least(self, row: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> float:
-        """Return the smallest value of row . output over a box, by mixed-integer programming (Tjeng 2019)."""
-        return _Program(self, lower, upper).least(row)
-
-
-class _Program:
-    """Variables: the inputs, and for each hidden number its value and whether it is positive."""
-
-    def __init__(self, net: Dense, lower: np.ndarray, upper: np.ndarray) -> None:
-        self.net = net
-        self.low, self.high = list(lower), list(upper)
-        self.whole = [0] * len(lower)
-        self.rows: list[tuple[dict[int, float], float, float]] = []
-        below, above = lower, upper
-        values = list(range(len(lower)))
-        for weight, bias in zip(net.weights[:-1], net.biases[:-1], strict=True):
-            w, b = weight.double().numpy(), bias.double().numpy()
-            least = np.clip(w, 0, None) @ below + np.clip(w, None, 0) @ above + b
-            most = np.clip(w, 0, None) @ above + np.clip(w, None, 0) @ below + b
-            values = [self._rectified(w[i], b[i], values, least[i], most[i]) for i in range(len(w))]
-            below, above = least.clip(0), most.clip(0)
-        self.values = values
-
-    def _add(self, low: float, high: float, whole: int) -> int:
-        self.low.append(low)
-        self.high.append(high)
-        self.whole.append(whole)
-        return len(self.low) - 1
-
-    def _rectified(self, w: np.ndarray, b: float, values: list[int], least: float, most: float) -> int:
-        value, active = self._add(0, max(most, 0), 0), self._add(0, 1, 1)
-        back = {place: -part for place, part in zip(values, w, strict=True)}
-        self.rows.append(({value: 1.0, **back}, b, np.inf))  # value >= z
-        self.rows.append(({value: 1.0, **back, active: -min(least, 0)}, -np.inf, b - min(least, 0)))
-        self.rows.append(({value: 1.0, active: -max(most, 0)}, -np.inf, 0.0))
-        return value
-
-    def least(self, row: np.ndarray) -> float:
-        w, b = self.net.weights[-1].double().numpy(), self.net.biases[-1].double().numpy()
-        cost = np.zeros(len(self.low))
-        cost[self.values] = row @ w
-        matrix = np.zeros((len(self.rows), len(self.low)))
-        for place, (coefficients, _, _) in enumerate(self.rows):
-            matrix[place, list(coefficients)] = list(coefficients.values())
-        ends = [[one[i] for one in self.rows] for i in (1, 2)]
-        found = milp(
-            cost,
-            constraints=LinearConstraint(matrix, *ends),
-            bounds=Bounds(self.low, self.high),
-            integrality=np.array(self.whole),
-            options={"mip_rel_gap": 0},
-        )
-        assert found.success, found.message
-        return float(found.fun + row @ b)
+        """Return the smallest value of row . output over a box, to twelve digits."""
+        layers: list[nn.Module] = []
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            layer = nn.Linear(weight.shape[1], weight.shape[0])
+            layer.weight.data, layer.bias.data = weight, bias
+            layers += [layer, nn.ReLU()]
+        net = nn.Sequential(*layers[:-1])
+        return Exact(net, (len(lower),), lower, upper).least(row[None], np.zeros(1)).upper
 
 
 def box(lower: Sequence[float], upper: Sequence[float]) -> Inputs:

@@ -89,6 +89,14 @@ def test_leaves_that_do_not_make_up_the_region_are_not_written(tmp_path: Path) -
     assert not list(tmp_path.iterdir())
 
 
+def test_cuts_at_bends_that_are_no_relu_are_not_written(tmp_path: Path) -> None:
+    found = proved(dense(20, 1, nn.Hardtanh(-0.5, 0.5)), around((20,), 0.3, 1), 0.5)
+    assert any(leaf.splits for proof in found.outcome.proofs for leaf in proof.leaves)
+    with pytest.raises(AnalysisError, match="no ReLU"):
+        found.written(tmp_path / "a.proof")
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_no_proof_is_not_written(tmp_path: Path) -> None:
     found = proved(dense(4, 0), around((4,), 0.4, 0), 0.5)
     for outcome in (Outcome(Verdict.NOT_DECIDED, "", 0.0), Outcome(Verdict.HOLDS, "CROWN", 0.0)):
