@@ -3,6 +3,8 @@
 The boxes of inner numbers are those of the whole region. A part adds to them on which side of a threshold some numbers
 lie: the linear bounds of what they enter become narrower, and each such constraint goes into the bound with a
 multiplier of its own, which is raised together with the free slopes. Any multiplier that is not negative is sound.
+Where a case has several rows, their mixture is bounded, too, with weights that are raised as well: rows that can all be
+met, but never at once, are refuted by it alone.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from xai.robustness.bounds.elementwise import Elementwise, Lines, Rectifier
 from xai.robustness.bounds.interval import Interval
 from xai.robustness.bounds.operation import picked, shares, snapped
 from xai.robustness.verify.domains import Domain, Split, box_of, filled, repeated
-from xai.robustness.verify.problem import Problem
+from xai.robustness.verify.problem import SHARES, Problem
 from xai.robustness.verify.ways import Looked, Way
 
 ITERATIONS = 20
@@ -36,12 +38,26 @@ class Free:
         prices: multipliers of the constraints, by step; not negative.
         sides: (parts, ...) on which side of its threshold each number lies, by step; 0 for neither.
         at: (parts, ...) the thresholds.
+        logits: (parts, rows) of the weights of rows in their mixture; none where rows are not mixed.
     """
 
     slopes: dict[int, torch.Tensor]
     prices: dict[int, torch.Tensor]
     sides: dict[int, torch.Tensor]
     at: dict[int, torch.Tensor]
+    logits: torch.Tensor | None = None
+
+    @property
+    def open(self) -> list[torch.Tensor]:
+        """All of it that is raised."""
+        return [*self.slopes.values(), *self.prices.values(), *([] if self.logits is None else [self.logits])]
+
+    @property
+    def weights(self) -> torch.Tensor:
+        """What each row (parts, rows) counts in the mixture, in whole parts; the gradient is the exact share's."""
+        assert self.logits is not None
+        share = self.logits.softmax(1)
+        return share + ((share * SHARES).round() / SHARES - share).detach()
 
     @property
     def cuts(self) -> Cuts:
@@ -51,7 +67,10 @@ class Free:
     def taken(self, where: torch.Tensor, other: Free) -> Free:
         """Return this where (rows, parts) says so, another elsewhere."""
         slopes, prices = picked(where, self.slopes, other.slopes), picked(where, self.prices, other.prices)
-        return replace(self, slopes=slopes, prices=prices)
+        logits = None
+        if self.logits is not None and other.logits is not None:
+            logits = torch.where(where[-1][:, None], self.logits, other.logits).detach()
+        return replace(self, slopes=slopes, prices=prices, logits=logits)
 
     def clamp(self, limits: dict[int, tuple[torch.Tensor, torch.Tensor]]) -> None:
         """Move it back to where it may be, and to slopes that a proof can be written with."""
@@ -78,7 +97,7 @@ class Activations(Way):
         self.root = root
         self.iterations = iterations
         widest = max(torch.Size(step.shape).numel() for step in problem.program.steps)
-        rows = len(problem.case.matrix)
+        rows = self._rows = len(problem.case.matrix) + problem.mixes
         self.batch = max(4, min(256, MEMORY // (8 * widest * rows), WORK // (problem.program.work * rows)))
         self._bent = {
             index: step.inputs[0]
@@ -120,10 +139,12 @@ class Activations(Way):
             return {
                 "slopes": {step: slopes[:, number].detach() for step, slopes in free.slopes.items()},
                 "prices": {step: prices[:, number].detach() for step, prices in free.prices.items()},
+                "logits": {} if free.logits is None else {0: free.logits[number].detach()},
             }
         least = {step: low for step, (_, low, _) in analysis.slopes(self.problem.program.output, 1).items()}
         return {
             "row": {0: torch.tensor(row)},
+            "weights": {0: free.weights[number].clone()} if row == len(self.problem.case.matrix) else {},
             "shares": {
                 step: shares(slopes[row, number], least[step].expand(slopes.shape[1:])[number])
                 for step, slopes in free.slopes.items()
@@ -148,7 +169,7 @@ class Activations(Way):
         return found
 
     def _free(self, analysis: Analysis, domains: Sequence[Domain]) -> Free:
-        rows = len(self.problem.case.matrix)
+        rows = self._rows
         starts = analysis.slopes(self.problem.program.output, rows).items()
         slopes = filled(domains, "slopes", {step: start.transpose(0, 1) for step, (start, _, _) in starts})
         sides, at = {}, {}
@@ -163,7 +184,19 @@ class Activations(Way):
         slopes, prices = (
             {step: part.transpose(0, 1).contiguous() for step, part in own.items()} for own in (slopes, prices)
         )
-        return Free(slopes, prices, sides, at)
+        logits = None
+        if self.problem.mixes:
+            blank = torch.zeros((len(domains), rows - 1), dtype=torch.float64, device=analysis.inputs.centre.device)
+            logits = filled(domains, "logits", {0: blank})[0]
+        return Free(slopes, prices, sides, at, logits)
+
+    def _asked(self, free: Free, parts: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the rows (rows, parts, ...) that are bounded, and their limits (rows, parts)."""
+        rows, limits = self.problem.rows(parts), self.problem.case.limits[:, None].expand(-1, parts)
+        if free.logits is None:
+            return rows, limits
+        mixture, limit = self.problem.mixed(free.weights)
+        return torch.cat([rows, mixture]), torch.cat([limits, limit])
 
     @torch.enable_grad()
     def _raised(
@@ -175,24 +208,25 @@ class Activations(Way):
             The best, the coefficients that were last seen, and what the best were met with.
         """
         problem, last = self.problem, self.problem.program.output
-        rows = problem.rows(len(domains))
         limits = {step: (low, high) for step, (_, low, high) in analysis.slopes(last, 1).items()}
-        open_ = [*free.slopes.values(), *free.prices.values()]
+        open_ = free.open
         for tensor in open_:
             tensor.requires_grad_()
         adam = torch.optim.Adam(open_, lr=RATE) if open_ else None
-        best = torch.full((len(rows), len(domains)), -torch.inf, dtype=torch.float64, device=rows.device)
+        device = analysis.inputs.centre.device
+        best = torch.full((self._rows, len(domains)), -torch.inf, dtype=torch.float64, device=device)
         met = free.taken(best.isfinite(), free)
         for turn in range(self.iterations + 1):
             seen: dict[int, torch.Tensor] = {}
+            rows, most = self._asked(free, len(domains))
             found = analysis.lowest(last, rows, free.slopes, cuts=free.cuts, seen=seen)
-            beyond = problem.beyond(found.detach())
+            beyond = problem.beyond(found.detach(), most.detach())
             met = free.taken(beyond > best, met)
             best = torch.fmax(best, beyond)
             if adam is None or turn == self.iterations or bool((best > 0).any(0).all()) or self.root.late():
                 break
             adam.zero_grad()
-            (-found.sum()).backward()
+            (most - found).sum().backward()
             adam.step()
             for group in adam.param_groups:
                 group["lr"] *= DECAY

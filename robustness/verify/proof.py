@@ -22,6 +22,7 @@ from xai.robustness.verify.boxes import Boxes
 from xai.robustness.verify.checker.file import BOXES, CUTS, FORMAT, INPUT, KEY, LEAF, MIXED, WHOLE, Tensors, digest
 from xai.robustness.verify.decide import Outcome, Proof, Verdict
 from xai.robustness.verify.domains import Domain, Root, Split
+from xai.robustness.verify.problem import SHARES
 from xai.robustness.verify.property import Case, Property
 
 
@@ -144,7 +145,7 @@ class _Writer:
             root = proof.root or Root()
             about |= {"kind": _kind(leaves), "root": self._root(root, region)}
             if "row" in leaves[0].state:
-                self._chosen(prefix, leaves, root)
+                self._chosen(prefix, leaves, root, len(case.matrix))
         self._cases.append(about)
 
     def _region(self, region: Inputs) -> int:
@@ -187,9 +188,13 @@ class _Writer:
             self._put(f"{prefix}.places.{name}", open_.nonzero()[:, 0].int())
             self._put(f"{prefix}.slopes.{name}", flat[:, open_])
 
-    def _chosen(self, prefix: str, leaves: Sequence[Domain], root: Root) -> None:
-        """Add for each leaf its row, and the slopes and multipliers with which that is bounded."""
+    def _chosen(self, prefix: str, leaves: Sequence[Domain], root: Root, rows: int) -> None:
+        """Add for each leaf its row or mixture of rows, and the slopes and multipliers with which that is bounded."""
         self._put(f"{prefix}.row", torch.stack([leaf.state["row"][0] for leaf in leaves]).int())
+        if any(leaf.state.get("weights") for leaf in leaves):
+            none = torch.zeros(rows, dtype=torch.float64)
+            mixtures = torch.stack([leaf.state.get("weights", {}).get(0, none) for leaf in leaves])
+            self._put(f"{prefix}.mixtures", (mixtures * SHARES).to(torch.int16))
         steps = leaves[0].state["shares"]
         self._shares(
             prefix, {step: torch.stack([leaf.state["shares"][step] for leaf in leaves]) for step in steps}, root

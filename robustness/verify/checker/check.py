@@ -12,8 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xai.models.model import Model
-from xai.robustness.verify.checker.enclosure import MEMORY, Box, Certificate, Chosen, Enclosure, Region
-from xai.robustness.verify.checker.file import BOXES, INPUT, MIXED, SHARES, Cut, Slopes, Written, read
+from xai.robustness.verify.checker.enclosure import (
+    MEMORY,
+    ROOM,
+    TINY,
+    Box,
+    Certificate,
+    Chosen,
+    Enclosure,
+    Region,
+    gamma,
+)
+from xai.robustness.verify.checker.file import BOXES, INPUT, MIXED, SHARES, SHARES_OF_ROWS, Cut, Slopes, Written, read
 from xai.robustness.verify.checker.network import Array, Bent, Network, Rectified, UncheckableError, read_network
 from xai.robustness.verify.property import Property
 
@@ -197,6 +207,33 @@ def _check_fits(written: Written, cases: Sequence[_Case], network: Network) -> N
                 raise _WrongError(f"it cuts number {cut.number} of value {cut.value}, which is not there")
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What is bounded of leaves.
+
+    Args:
+        rows: (leaves, outputs).
+        limits: (leaves,).
+        doubt: (leaves, outputs) how far coefficients may be from what they stand for: sums of rows are rounded.
+    """
+
+    rows: Array
+    limits: Array
+    doubt: Array
+
+
+def _asked(case: _Case, row: NDArray[np.int64], mixtures: Array | None) -> _Asked:
+    """Return each leaf's row, or its mixture: where all rows are at most their limits, so is every mixture."""
+    is_mixed, own = row == len(case.rows), np.minimum(row, len(case.rows) - 1)
+    rows, limits = case.rows[own], case.limits[own]
+    if mixtures is None:
+        return _Asked(rows, limits, np.zeros_like(rows))
+    error = gamma(2 * len(case.rows))
+    most = mixtures @ case.limits + error * (mixtures @ np.abs(case.limits)) + TINY
+    doubt = np.where(is_mixed[:, None], error * (mixtures @ np.abs(case.rows)), 0.0)
+    return _Asked(np.where(is_mixed[:, None], mixtures @ case.rows, rows), np.where(is_mixed, most, limits), doubt)
+
+
 class _Checker:
     """Bounds every leaf of every case."""
 
@@ -270,7 +307,9 @@ class _Checker:
             return
         row = self._written.whole(f"{prefix}.row")
         count = len(case.leaves)
-        if len(row) != count or bool((row < 0).any()) or bool((row >= len(case.rows)).any()):
+        mixtures = self._mixtures(case, count)
+        kinds = len(case.rows) + (mixtures is not None)
+        if len(row) != count or bool((row < 0).any()) or bool((row >= kinds).any()):
             raise _WrongError("a part's row is not there")
         slopes = self._written.slopes(prefix, count)
         prices = self._prices(case)
@@ -287,8 +326,19 @@ class _Checker:
             else:
                 enclosure = whole.cut(known) if known else whole
             own = {self._place(name): self._whole(name, one, part)[:, None] for name, one in slopes.items()}
-            found = self._rowwise(enclosure, case, row[part], Chosen(own, *chosen))
+            wanted = _asked(case, row[part], None if mixtures is None else mixtures[part])
+            found = self._rowwise(enclosure, wanted, Chosen(own, *chosen))
             yield from enumerate(found.tolist(), begin)
+
+    def _mixtures(self, case: _Case, count: int) -> Array | None:
+        """Return what each row (leaves, rows) counts in its leaf's mixture, in parts of 1; None where there is none."""
+        name = f"case.{case.place}.mixtures"
+        if name not in self._written.tensors:
+            return None
+        found = self._written.array(name, "iu", 2)
+        if found.shape != (count, len(case.rows)) or bool((found < 0).any()):
+            raise _WrongError("a mixture of rows is not there, or has a part below 0")
+        return np.asarray(found / SHARES_OF_ROWS)
 
     def _again(
         self, case: _Case, leaves: Sequence[tuple[Cut, ...]], known: Mapping[int, Box], whole: Enclosure
@@ -300,9 +350,13 @@ class _Checker:
         found.spread()
         return found
 
-    def _rowwise(self, enclosure: Enclosure, case: _Case, row: NDArray[np.int64], chosen: Chosen) -> Array:
-        found = enclosure.lowest(self._network.output, case.rows[row][:, None], chosen)
-        return np.where(enclosure.empty, np.inf, _above(found, case.limits[row][:, None])[:, 0])
+    def _rowwise(self, enclosure: Enclosure, wanted: _Asked, chosen: Chosen) -> Array:
+        """Return how far each leaf's row is above its limit."""
+        output = self._network.output
+        found = enclosure.lowest(output, wanted.rows[:, None], chosen)[:, 0]
+        sizes = np.broadcast_to(enclosure.boxes[output].size, wanted.doubt.shape)
+        found = np.nextafter(found - (wanted.doubt * sizes).sum(1) * ROOM, -np.inf)
+        return np.where(enclosure.empty, np.inf, _above(np.where(np.isnan(found), -np.inf, found), wanted.limits))
 
     def _root(self, place: int, region: Region) -> Enclosure:
         """Return the boxes of a whole region."""

@@ -29,6 +29,7 @@ MAX_CUTS = 5 * 10**7  # of all leaves together
 LEAF = -1
 INPUT = 0  # the value that a cut is about; a rectifier's input is its place among the names, plus 1
 SHARES = 255  # a slope in one byte is so many parts of 1, and never less than the rectifier's own slope
+SHARES_OF_ROWS = 256  # what a row counts in a mixture is a whole number of so many parts of 1
 BOXES, WHOLE, CUTS, MIXED = "boxes", "whole", "cuts", "mixed"
 KINDS = (BOXES, WHOLE, CUTS, MIXED)
 Tensors = Mapping[str, NDArray[Any]]

@@ -127,6 +127,29 @@ def proved(
     return Proved(model, wanted, program, verifier.decide(wanted, seconds), arithmetic)
 
 
+def conjunction(seed: int, apart: float, seconds: float = 30) -> Proved:
+    """Return a property of two rows that are met each, and both at once only by so much less."""
+    net = dense(20, seed)
+    region = around((20,), 1.0, seed)
+    model = xai.load(net, shape=(20,), mean=0.0, std=1.0, range=(-9.0, 9.0), classes=("a", "b", "c"), output="values")
+    rows = torch.tensor([[-1.0, 0.5, 0.0], [0.25, -1.0, 0.0]], dtype=torch.float64)
+    lower, upper = region.box.lower[0].float(), region.box.upper[0].float()
+    x = (lower + (upper - lower) * torch.rand(300, 20, generator=torch.Generator().manual_seed(1))).requires_grad_()
+    adam = torch.optim.Adam([x], 0.05)
+    for _ in range(300):
+        adam.zero_grad()
+        both = (model(x).double() @ rows.T).amax(1)  # type: ignore[operator]  # a model is called
+        both.sum().backward()
+        adam.step()
+        x.data = x.data.clamp(lower, upper)
+    limit = float(both.detach().min()) - apart
+    case = Case(region, rows, torch.full((2,), limit, dtype=torch.float64), "both at once")
+    wanted = Property((case,), "never both at once")
+    program = condensed(Bounding(model, bounders.get("crown")()).program)
+    verifier = Verifier(program, model.needed_graph(), bounders.get("crown")(), bounders.get("alpha-crown")())
+    return Proved(model, wanted, program, verifier.decide(wanted, seconds), Arithmetic.REAL)
+
+
 def _low(model: Model, region: Inputs, points: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
     """Return points with those corners of a box that the network falls towards from some of them."""
     start = points[:200].float().requires_grad_()

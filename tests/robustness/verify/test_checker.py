@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import xai
-from tests.robustness.verify.proofs import Proved, around, dense, pooling, proved
+from tests.robustness.verify.proofs import Proved, around, conjunction, dense, pooling, proved
 from xai.errors import RefusedFileError, UsageError
 from xai.models.model import Model
 from xai.robustness.norms import Norm
@@ -438,6 +438,33 @@ def test_a_network_with_other_weights_is_found_whatever_its_fingerprint_says(man
     assert "written for another network" in check_proof(path, other).text
     rewrite(path, lambda about, _: about.update(fingerprint=other.fingerprint))
     assert check_proof(path, other).state is State.WRONG
+
+
+@pytest.fixture(scope="module")
+def both() -> Proved:
+    found = conjunction(1, 0.1)
+    assert found.outcome.verdict.value == "holds"
+    return found
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        setting("case.0.mixtures", -1, 0),
+        setting("case.0.mixtures", 0),
+        setting("case.0.row", 0),
+        without("case.0.mixtures"),
+        lambda _, tensors: tensors.__delitem__("case.0.mixtures"),
+        lambda _, tensors: tensors.update({"case.0.mixtures": tensors["case.0.mixtures"][:, ::-1]}),
+        lambda _, tensors: tensors.update({"case.0.mixtures": tensors["case.0.mixtures"][:, :1]}),
+    ],
+    ids=["below 0", "nothing", "one row", "too few", "none", "in another order", "of fewer rows"],
+)
+def test_other_mixtures_of_rows_prove_nothing(change: Change, both: Proved, tmp_path: Path) -> None:
+    path = both.written(tmp_path / "a.proof")
+    assert check_proof(path, both.model, both.wanted).state is State.CHECKED
+    rewrite(path, change)
+    assert check_proof(path, both.model, both.wanted).state is not State.CHECKED
 
 
 # --- files that are no proofs

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from tests.robustness.verify.proofs import Proved, around, convolutional, dense, pooling, proved
+from tests.robustness.verify.proofs import Proved, around, conjunction, convolutional, dense, pooling, proved
 from xai.errors import AnalysisError
 from xai.robustness.bounds.rounding import Arithmetic
 from xai.robustness.norms import Norm
@@ -42,6 +42,20 @@ def test_every_proof_of_a_random_network_is_confirmed(kind: str, seed: int, tmp_
     assert checked.state is State.CHECKED, checked.text
     assert [case.leaves for case in checked.cases] == [len(proof.leaves) for proof in _in_order(found)]
     assert ("how float32 rounds was not checked" in checked.text) == (kind == "float32")
+
+
+@pytest.mark.parametrize("seed", [0, 1, 3])
+def test_rows_that_are_never_met_at_once_are_refuted_by_a_mixture_that_is_confirmed(seed: int, tmp_path: Path) -> None:
+    found = conjunction(seed, 0.1)
+    assert found.outcome.verdict is Verdict.HOLDS, found.outcome
+    leaves = [leaf for proof in found.outcome.proofs for leaf in proof.leaves]
+    assert any(leaf.state.get("weights") for leaf in leaves)
+    checked = check_proof(found.written(tmp_path / "a.proof"), found.model, found.wanted)
+    assert checked.state is State.CHECKED, checked.text
+
+
+def test_rows_that_are_met_at_once_are_not_refuted() -> None:
+    assert conjunction(0, -0.05).outcome.verdict is Verdict.VIOLATED
 
 
 @pytest.mark.parametrize(
