@@ -382,8 +382,8 @@ def verify(
         timeout: seconds for each image or property; default 60.
         arithmetic: "real" for the network in real numbers, "float" for the float32 network as torch's CPU kernels run
             it.
-        keep_proofs: keep the proof of every image that holds, and have it checked by code that shares nothing with
-            the search.
+        keep_proofs: keep the proof of each image or property that holds, and have it checked by code that shares
+            nothing with the search.
         limit: take only so many images.
         labels: file with a label each, for arrays that do not bring them.
         examples: how many of the counterexamples are looked at closer.
@@ -411,11 +411,11 @@ def verify(
     if properties is not None:
         if eps is not None:
             raise UsageError("eps was given, and properties say of which inputs they are; leave it out")
-        if keep_proofs:
-            raise UsageError("keep_proofs was given, and proofs are kept of images alone; leave it out")
-        deciding = plan_deciding(model, timeout=timeout, arithmetic=arithmetic)
+        deciding = plan_deciding(model, timeout=timeout, arithmetic=arithmetic, keep_proofs=keep_proofs)
         compiled = read_statements(Path(properties)).compiled(deciding.bounding)
-        call = call_of("verify", model, properties=properties, **options, seed=seed or None)
+        call = call_of(
+            "verify", model, properties=properties, **options, keep_proofs=keep_proofs or None, seed=seed or None
+        )
         return verify_properties(compiled, deciding, runtime=runtime, jobs=jobs, command=call)
     planned = plan_verify(model, eps, norm=norm, timeout=timeout, arithmetic=arithmetic, keep_proofs=keep_proofs)
     images = open_data(data, model, labels=labels).limited(limit)

@@ -14,6 +14,7 @@ import torch
 import xai
 from tests.engine.test_verify import Folded, images, loaded
 from tests.reports.test_check import rehashed
+from tests.robustness.verify.files import write_net, write_property
 from tests.robustness.victims import Scores
 from xai.cli.main import run as command
 from xai.engine.recheck import recheck
@@ -65,7 +66,7 @@ def test_every_image_that_holds_keeps_a_proof_that_the_checker_confirms(verified
 def test_without_being_asked_for_no_proof_is_kept_and_that_is_said(net: Model) -> None:
     finding = xai.verify(net, images(net, 2, 0), eps=EPS, timeout=10).findings[0]
     assert not [name for name in finding.artefacts if name.startswith("proof")]
-    assert "they were not kept" in finding.limits
+    assert "none was kept" in finding.limits
     assert "proofs checked" not in finding.values
 
 
@@ -199,6 +200,55 @@ def test_the_command_keeps_them_and_refuses_them_elsewhere(
     capsys.readouterr()
     assert command(["check", "out", "--model", "sample:digits"]) == 0
     assert "verification: 2 proofs, evaluated again" in capsys.readouterr().out
-    (tmp_path / "p.yaml").write_text("properties: [{never: 1, near: a.png, within: 0.1}]")
-    assert command(["verify", "sample:digits", "--properties", "p.yaml", "--keep-proofs"]) == 2
-    assert "--keep-proofs was given" in capsys.readouterr().err
+    write_net(Path("net.onnx"))
+    write_property(Path("never.vnnlib"), 2.01)
+    assert command(["verify", "net.onnx", "never.vnnlib", "--keep-proofs"]) == 2
+    assert "--proof FILE" in capsys.readouterr().err
+
+
+STATED = """
+properties:
+  - {name: it rises, require: "y[0] - y[1] >= -100", box: [0, 1]}
+  - {name: it falls, require: "y[0] - y[1] <= -100", box: [0, 1]}
+  - {name: within a ball, stays: 0, near: x.npy, within: 0.05, norm: l2}
+  - {name: alike, regardless: [0], output: 0, tolerance: 1000, box: [0, 1]}
+"""
+
+
+@pytest.fixture
+def stated(net: Model, tmp_path: Path) -> Path:
+    place = next(x for x in images(net, 40, 0)[0] if int(net(x[None]).argmax()) == 0)
+    np.save(tmp_path / "x.npy", place.numpy())
+    (tmp_path / "p.yaml").write_text(STATED)
+    xai.verify(net, properties=tmp_path / "p.yaml", timeout=10, keep_proofs=True).save(tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_properties_keep_proofs_that_are_evaluated_again(stated: Path, net: Model) -> None:
+    rises, falls, ball, alike = open_run(stated).findings
+    assert [one.verdict for one in (rises, falls, ball, alike)] == ["holds", "violated", "holds", "holds"]
+    assert rises.values["proof"].value == ball.values["proof"].value == "checked"
+    assert str(alike.values["proof"].value).startswith("not checked: it is about two inputs")
+    assert "proof" not in falls.values
+    found = recheck(stated, net)
+    assert found.complaints == ()
+    assert {"property/0: its proof, evaluated again", "property/2: its proof, evaluated again"} <= set(found.done)
+    assert any(
+        line.startswith("property/3: that it is 'holds': not checked: it is about two") for line in found.unchecked
+    )
+    assert '<th scope="row">proof</th><td>checked</td>' in (stated / "report.html").read_text()
+
+
+def test_a_property_that_was_turned_into_one_that_holds_needs_a_proof_of_its_own(stated: Path, net: Model) -> None:
+    record = json.loads((stated / "record.json").read_text())
+    rises, falls = record["findings"][:2]
+    falls["verdict"] = "holds"
+    for name in ("counterexample", "outputs"):
+        falls["artefacts"].pop(name)
+    falls["artefacts"]["proof"] = rises["artefacts"]["proof"]
+    falls["values"]["proof"] = rises["values"]["proof"]
+    (stated / "record.json").write_text(json.dumps(record))
+    rehashed(stated)
+    complaints = [one.words for one in recheck(stated, net).complaints if one.what.startswith("property/1")]
+    assert len(complaints) == 1
+    assert "its proof is wrong" in complaints[0]

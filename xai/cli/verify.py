@@ -86,7 +86,8 @@ def verify(
         Path | None, typer.Option(help="Write the proof of a VNN-LIB property to this file, for xai check.")
     ] = None,
     keep_proofs: Annotated[
-        bool, typer.Option("--keep-proofs", help="Keep the proof of every image that holds, and have it checked.")
+        bool,
+        typer.Option("--keep-proofs", help="Keep the proof of all that holds, and have each checked."),
     ] = False,
     labels: Labels = None,
     classes: ClassNames = None,
@@ -153,14 +154,14 @@ def _run(given: dict[str, Any]) -> Run:
         seed=seed,
         trusted=given["trust_model"],
     )
-    plan = {"timeout": given["timeout"], "arithmetic": given["arithmetic"] or "real"}
+    names = ("timeout", "keep_proofs")
+    plan = {name: given[name] for name in names} | {"arithmetic": given["arithmetic"] or "real"}
     decide: Callable[..., Run]
     if read is not None:
         deciding = plan_deciding(loaded, **plan)
         decide = partial(verify_properties, read.compiled(deciding.bounding), deciding)
     else:
-        keeps = given["keep_proofs"]
-        planned = plan_verify(loaded, given["eps"], norm=given["norm"] or "linf", keep_proofs=keeps, **plan)
+        planned = plan_verify(loaded, given["eps"], norm=given["norm"] or "linf", **plan)
         data = given["data"]
         images = open_data(data[0] if len(data) == 1 else data, loaded, labels=given["labels"]).limited(given["limit"])
         examples = EXAMPLES if given["examples"] is None else given["examples"]
@@ -181,7 +182,7 @@ def _run(given: dict[str, Any]) -> Run:
     return run
 
 
-OF_IMAGES = ("eps", "norm", "keep_proofs", "labels", "limit", "examples", "fail_under")
+OF_IMAGES = ("eps", "norm", "labels", "limit", "examples", "fail_under")
 
 
 def _check_asked(given: dict[str, Any]) -> None:
@@ -191,7 +192,11 @@ def _check_asked(given: dict[str, Any]) -> None:
     if not is_vnnlib:
         _refuse(given, ("proof",), "proofs are written of a VNN-LIB property alone")
     if given["instances"] is not None:
-        _refuse(given, ("model", "data", "properties", *OF_IMAGES, "classes", "arch", "card"), "--instances names all")
+        _refuse(
+            given,
+            ("model", "data", "properties", "keep_proofs", *OF_IMAGES, "classes", "arch", "card"),
+            "--instances names all",
+        )
         return
     if given["model"] is None:
         raise UsageError("no MODEL was given; expected one with DATA or --properties, or --instances LIST.csv")
@@ -201,6 +206,7 @@ def _check_asked(given: dict[str, Any]) -> None:
     if not data:
         raise UsageError("nothing was given to verify; expected DATA with --eps, property.vnnlib, or --properties FILE")
     if is_vnnlib:
+        _refuse(given, ("keep_proofs",), "the proof of a VNN-LIB property is written with --proof FILE")
         _refuse(given, (*OF_IMAGES, "classes", "jobs"), "a VNN-LIB file says what must hold, and of which inputs")
     elif any(one.endswith(VNNLIB) for one in data):
         raise UsageError("expected one VNN-LIB file, or images; received several; of many, see --instances")

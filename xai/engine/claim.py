@@ -11,8 +11,11 @@ import torch
 
 from xai.reports.artefacts import Store, get, get_rows, put, put_rows
 from xai.reports.records import Artefact, Finding, Scalar
+from xai.robustness.bounds.inputs import Inputs
+from xai.robustness.bounds.interval import Interval
 from xai.robustness.norms import Norm, size
 from xai.robustness.verify.pairs import Pairing
+from xai.robustness.verify.property import Case, Property
 from xai.robustness.verify.rows import Comparison, FaultError, Rows
 from xai.robustness.verify.statements import Compiled
 
@@ -92,6 +95,17 @@ class Claim:
         """Say whether outputs (1, outputs), or both of two inputs (2, outputs), go beyond the limits of some case."""
         flat = torch.from_numpy(outputs).flatten()
         return len(flat) == self.rows[0].outputs and any(rows.violated(flat) for rows in self.rows)
+
+    def property(self, name: str) -> Property:
+        """Return what is to be proved of one input, made of what is kept."""
+        ends = (torch.from_numpy(end)[None, None] for end in (self.lower, self.upper))
+        box = Interval(*ends)
+        if self.centre is None:
+            region = Inputs(box, box.middle)
+        else:
+            radius = torch.tensor([self.radius], dtype=torch.float64)
+            region = Inputs(box, torch.from_numpy(self.centre)[None, None], self.norm, radius)
+        return Property(tuple(Case(region, one.matrix, one.limits, one.name) for one in self.rows), name)
 
     def outside(self, inputs: np.ndarray) -> str:
         """Return why inputs (1, ...) or (2, ...) are none that the property is about, "" if they are."""

@@ -53,11 +53,13 @@ class Deciding:
         model: that they are about.
         arithmetic: of the network that proofs are about.
         timeout: seconds for each.
+        keep_proofs: whether proofs are kept, and put before the independent checker.
     """
 
     model: Model
     arithmetic: Arithmetic
     timeout: float
+    keep_proofs: bool = False
 
     @cached_property
     def bounding(self) -> Bounding:
@@ -96,7 +98,7 @@ class Deciding:
 
     def described(self) -> dict[str, Any]:
         """Return it as data: the same plan, the same data."""
-        return {"arithmetic": self.arithmetic.value, "timeout": self.timeout}
+        return {"arithmetic": self.arithmetic.value, "timeout": self.timeout, "proofs": self.keep_proofs}
 
 
 @dataclass(frozen=True)
@@ -105,11 +107,9 @@ class VerifyPlan(Deciding):
 
     Args:
         attack: norm and size of the change, and the attacks that are tried first.
-        keep_proofs: whether proofs are kept, and put before the independent checker.
     """
 
     attack: AttackPlan = field(kw_only=True)
-    keep_proofs: bool = field(default=False, kw_only=True)
 
     @property
     def size(self) -> tuple[str, float]:
@@ -119,22 +119,25 @@ class VerifyPlan(Deciding):
 
     def described(self) -> dict[str, Any]:
         """Return it as data: the same plan, the same data."""
-        return {**super().described(), "attack": self.attack.described(), "proofs": self.keep_proofs}
+        return {**super().described(), "attack": self.attack.described()}
 
     def wanted(self, x: torch.Tensor, answer: int) -> Property:
         """Return what is to be proved of an input (1, ...) and the model's answer to it, an index into its answers."""
         return stays(self.bounding.inputs(x, self.attack.norm, self.size[1]), self.model, answer)
 
 
-def plan_deciding(model: Model, *, timeout: float | None = None, arithmetic: str = "real") -> Deciding:
+def plan_deciding(
+    model: Model, *, timeout: float | None = None, arithmetic: str = "real", keep_proofs: bool = False
+) -> Deciding:
     """Return how properties are decided; raise UsageError for a value that does not fit.
 
     Args:
         model: that they are about.
         timeout: seconds for each; default 60.
         arithmetic: "real" or "float".
+        keep_proofs: whether proofs are kept, and put before the independent checker.
     """
-    return Deciding(model, read_arithmetic(arithmetic), _seconds(timeout))
+    return Deciding(model, read_arithmetic(arithmetic), _seconds(timeout), keep_proofs)
 
 
 def plan_verify(
@@ -167,7 +170,7 @@ def plan_verify(
     sizes = read_sizes(model, given, [eps])
     attack = AttackPlan(_first_attacks(model, norm, eps), (), given, sizes, None, minima=False, name="")
     numbers, seconds = read_arithmetic(arithmetic), _seconds(timeout)
-    return VerifyPlan(model, numbers, seconds, attack=attack, keep_proofs=keep_proofs)
+    return VerifyPlan(model, numbers, seconds, keep_proofs, attack=attack)
 
 
 def replanned(model: Model, finding: Finding) -> VerifyPlan:

@@ -13,7 +13,7 @@ from xai.robustness.verify.decide import Outcome
 from xai.robustness.verify.proof import proof_bytes
 from xai.robustness.verify.property import Property
 
-SUFFIX = "proof"  # of its file
+PROOF, SUFFIX = "proof", "proof"  # the artefact, and what its file's name ends with
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Judged:
 def written(found: Outcome, judge: Judge) -> tuple[bytes, Judged]:
     """Return the proof of what was found, b"" where none can be written, and what the checker says of it."""
     plan = judge.plan
+    if judge.pair is not None:
+        return b"", Judged(State.NOT_CHECKED, "it is about two inputs, which the checker does not compare")
     try:
         content = proof_bytes(found, judge.wanted, judge.program, plan.model.fingerprint, plan.arithmetic)
     except AnalysisError as error:

@@ -24,7 +24,7 @@ from xai.engine.outcome import ANY
 from xai.engine.proofs import Judged, judged
 from xai.engine.replayed import close, replayed, restated
 from xai.engine.threat import read_norm
-from xai.engine.verified import PROOF
+from xai.engine.verified import KEPT
 from xai.errors import TamperedError, XaiError
 from xai.models.model import Model
 from xai.reports.artefacts import get, get_bytes, get_rows
@@ -244,7 +244,7 @@ class _Asking:
         return Checked(done, _listed(complaints), lost)
 
     def _judged(self, finding: Finding, row: Parts, plan: VerifyPlan) -> Judged:
-        proof, proved = (finding.artefacts[f"{name}/{row['proof']['number']:06}"] for name in PROOF)
+        proof, proved = (finding.artefacts[f"{name}/{row['proof']['number']:06}"] for name in KEPT)
         x = torch.from_numpy(get(self.run.store, proved)).to(self.model.device)
         return judged(get_bytes(self.run.store, proof), self.model, plan.wanted(x, row["predicted"]))
 

@@ -10,13 +10,15 @@ import torch
 from xai.engine.claim import CONSTRAINTS, Claim
 from xai.engine.confirm import Witness
 from xai.engine.deciding import plan_deciding
+from xai.engine.proofs import PROOF, judged
 from xai.models.model import Model
-from xai.reports.artefacts import MemoryStore, get
+from xai.reports.artefacts import MemoryStore, get, get_bytes
 from xai.reports.check import Checked, Complaint
 from xai.reports.evidence import Evidence
 from xai.reports.policy.places import read_bytes
 from xai.reports.policy.reading import fitted
 from xai.reports.records import Finding, PropertiesRecord
+from xai.robustness.verify.checker.check import State
 from xai.robustness.verify.statements import Compiled, ReadStatements, Statements
 
 TOLERANCE = 1e-3  # of outputs, as a share of the largest: another machine sums in another order
@@ -36,6 +38,11 @@ def replayed(run: Evidence, finding: Finding, model: Model, other: Witness) -> C
     if CONSTRAINTS not in finding.artefacts:
         return Checked(unchecked=(f"{finding.id}: the run does not keep what its statement says",))
     claim = Claim.read(finding, run.store)
+    if PROOF in finding.artefacts and finding.verdict == "holds":
+        said = judged(get_bytes(run.store, finding.artefacts[PROOF]), model, claim.property(finding.title))
+        if said.state is State.CHECKED:
+            return Checked(done=(f"{finding.id}: its proof, evaluated again",))
+        return _told(finding, [f"its proof is {said.state}: {said.reason}"])
     if POINT not in finding.artefacts:
         return _without(finding) if not violated else _told(finding, ["it is violated, and no counterexample is kept"])
     inputs, written = (get(run.store, finding.artefacts[name]) for name in (POINT, OUTPUTS))
@@ -108,7 +115,8 @@ def close(own: np.ndarray, written: np.ndarray, scale: float) -> bool:
 
 def _without(finding: Finding) -> Checked:
     """Say what is left unchecked where nothing was found that could be asked again."""
-    return Checked(unchecked=(f"{finding.id}: that it is {finding.verdict!r}: no proof of it is kept",))
+    reason = str(finding.values["proof"].value) if "proof" in finding.values else "no proof of it is kept"
+    return Checked(unchecked=(f"{finding.id}: that it is {finding.verdict!r}: {reason}",))
 
 
 def _told(finding: Finding, faults: list[str]) -> Checked:

@@ -17,16 +17,18 @@ from xai.engine.claim import Claim
 from xai.engine.confirm import Witness, witness
 from xai.engine.deciding import ROUNDED_AWAY, Deciding, Judge
 from xai.engine.facts import model_record, versions
+from xai.engine.proofs import PROOF, SUFFIX, written
 from xai.engine.shards import Answer, Kept, work_off
 from xai.engine.started import Started
 from xai.engine.sweep import SMALL, cores
-from xai.engine.verified import CLOCK, SOURCE
+from xai.engine.verified import CLOCK, SOURCE, others
 from xai.engine.words import NUMBERS
 from xai.errors import XaiError
-from xai.reports.artefacts import MemoryStore, Store, get, put
+from xai.reports.artefacts import MemoryStore, Store, get, put, put_bytes
 from xai.reports.records import Artefact, Finding, Value
 from xai.reports.run import Run
 from xai.robustness.bounds.rounding import Arithmetic
+from xai.robustness.verify.checker.check import State
 from xai.robustness.verify.decide import Outcome, Verdict
 from xai.robustness.verify.statements import Compiled
 from xai.runtime import Runtime
@@ -52,7 +54,7 @@ class _Statements:
         found = judge.decide(self.plan.timeout)
         answer = _told(found)
         if found.verdict is Verdict.HOLDS:
-            answer |= self._tried(judge)
+            answer |= self._tried(judge) or self._proved(found, judge)
         elif found.counterexample is not None:
             answer |= self._counter(stated, found)
         return {**answer, "seconds": time.perf_counter() - begun}
@@ -72,6 +74,18 @@ class _Statements:
         if self.plan.arithmetic is Arithmetic.REAL and judge.rounded_away(points):
             return {"verdict": Verdict.NOT_DECIDED.value, "by": "", "reason": ROUNDED_AWAY}
         return {}
+
+    def _proved(self, found: Outcome, judge: Judge) -> Answer:
+        """Keep the proof, and put it before the independent checker; what that does not confirm is not decided."""
+        if not self.plan.keep_proofs:
+            return {}
+        content, said = written(found, judge)
+        told = {"proof": said.state.value + (f": {said.reason}" if said.reason else "")}
+        if said.state is State.WRONG:
+            reason = f"the independent checker does not confirm its proof: {said.reason}"
+            return {"verdict": Verdict.NOT_DECIDED.value, "by": "", "reason": reason}
+        kept = {PROOF: put_bytes(self.store, content, SUFFIX).model_dump(mode="json")} if content else {}
+        return {**told, "arrays": kept}
 
     def _counter(self, stated: Compiled, found: Outcome) -> Answer:
         """Store a counterexample, and put it before the model and another program as it was stored."""
@@ -188,7 +202,7 @@ def _finding(number: int, stated: Compiled, answer: Answer, plan: Deciding, othe
         description="A statement that must hold for every input that it names; a violation is an input beyond its "
         "limits, which only to touch is none.",
         limits=f"It is about the inputs that it names, and about no other. {NUMBERS[plan.arithmetic]} The proof comes "
-        "from this program's own bounds and search: it is tried at points, and no other program has checked it.",
+        f"from this program's own bounds and search: it is tried at points. {others(plan)}",
         source=SOURCE,
         kind="sound",
         input=None,
@@ -213,6 +227,8 @@ def _finding(number: int, stated: Compiled, answer: Answer, plan: Deciding, othe
         "decided by": Value(value=answer["by"] or "nothing"),
         "parts": Value(value=answer["parts"], unit="of the region that were bounded"),
     }
+    if answer.get("proof"):
+        values["proof"] = Value(value=answer["proof"], unit="by a checker that shares no code with the search")
     if answer["case"]:
         values["violated by" if answer["verdict"] == Verdict.VIOLATED.value else "left"] = Value(value=answer["case"])
     if answer["reason"]:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from xai.engine.confirm import Witness
-from xai.engine.deciding import VerifyPlan
+from xai.engine.deciding import Deciding, VerifyPlan
 from xai.engine.outcome import ANY, Outcome
+from xai.engine.proofs import PROOF
 from xai.engine.standing import Standing
 from xai.engine.words import NUMBERS
 from xai.reports.artefacts import Store, put, put_rows
@@ -20,7 +21,7 @@ from xai.robustness.verify.checker.check import State
 from xai.robustness.verify.decide import Verdict
 
 ALL, LISTED = "share of all images", 3
-PROOF = ("proof", "proved")  # what an image keeps: the proof, and the input that it is about
+KEPT = (PROOF, "proved")  # of an image: the proof, and the input that it is about
 CHECKED = "proofs checked"
 SOURCE = (
     "Bunel et al. 2020, Branch and bound for piecewise linear neural network verification; Wang et al. 2021, "
@@ -45,7 +46,7 @@ def findings(outcome: Outcome, plan: VerifyPlan, other: Witness, store: Store) -
     held: dict[str, Artefact] = {"rows": put_rows(store, verified.rows), **outcome.adversarial}
     held["times"] = put(store, np.array(times, dtype=np.float64))
     for number, answer in enumerate(outcome.answers()):
-        held |= {f"{name}/{number:06}": Artefact.model_validate(answer[name]) for name in PROOF if answer.get(name)}
+        held |= {f"{name}/{number:06}": Artefact.model_validate(answer[name]) for name in KEPT if answer.get(name)}
     held["answers"] = put_rows(store, [{"name": name} for name in plan.model.answers])
     settings: dict[str, Scalar] = {
         "labels": verified.labels,
@@ -122,10 +123,10 @@ class Verified:
         return (f"not decided within {self.plan.timeout:g} seconds each: {count} ({told}{more}). Note that {CLOCK}.",)
 
 
-def _others(plan: VerifyPlan) -> str:
+def others(plan: Deciding) -> str:
     """Say who else has looked at the proofs."""
     if not plan.keep_proofs:
-        return "No other program has checked them: they were not kept."
+        return "No other program has checked any proof: none was kept."
     about = "" if plan.arithmetic is Arithmetic.REAL else " for real numbers, not for how float32 rounds,"
     return (
         f"Those that are said to be checked were evaluated again,{about} by a checker that shares no code with the "
@@ -157,7 +158,7 @@ def _whole(plan: VerifyPlan) -> Finding:
         "size of the change; beside it the share for which no input with another answer was found.",
         limits="It is about every input of each image's region, and about no other; an image that is not decided may "
         f"be either. {NUMBERS[plan.arithmetic]} The proofs come from this program's own bounds and search: they are "
-        f"tried at points of each region. {_others(plan)}",
+        f"tried at points of each region. {others(plan)}",
         source=SOURCE,
         kind="sound",
         input=None,

@@ -51,6 +51,7 @@ class Property(Section):
 {% endif %}
 <table class="facts"><caption>How it was decided</caption>
 <tr><th scope="row">decided by</th><td>{{ f["values"]["decided by"].value }}</td></tr>
+{% if "proof" in f["values"] %}<tr><th scope="row">proof</th><td>{{ f["values"].proof.value }}</td></tr>{% endif %}
 <tr><th scope="row">time</th><td>{{ f.seconds | duration }} of {{ f.parameters.timeout | number }} s allowed</td></tr>
 <tr><th scope="row">parts</th><td>{{ f["values"].parts.value | count }} {{ f["values"].parts.unit }}</td></tr>
 {% for name in ("violated by", "left") if name in f["values"] %}<tr><th scope="row">{{ "violated where" if name == "violated by" else "what is left" }}</th><td>{{ f["values"][name].value }}</td></tr>{% endfor %}

@@ -97,7 +97,7 @@ def audit(
     runtime = runtime or Runtime(device=model.device)
     store = store if store is not None else MemoryStore()
     plans = planned(model, read, len(roles.test))
-    deciding = plan_deciding(model, timeout=read.policy.verification.seconds)
+    deciding = plan_deciding(model, timeout=read.policy.verification.seconds, keep_proofs=True)
     compiled = properties.compiled(deciding.bounding) if properties else []
     work = _Work(House(model, runtime, store, folder, jobs), read, roles)
     work.measure()
