@@ -19,7 +19,7 @@ from xai.robustness.bounds.rounding import Arithmetic
 from xai.robustness.verify.activations import Activations
 from xai.robustness.verify.boxes import Boxes
 from xai.robustness.verify.domains import Domain, Root
-from xai.robustness.verify.falsify import Falsifier, Network
+from xai.robustness.verify.falsify import Exact, Falsifier, Network
 from xai.robustness.verify.problem import Problem
 from xai.robustness.verify.property import Case, Property
 from xai.robustness.verify.search import LATE, Search
@@ -92,6 +92,7 @@ class Verifier:
         arithmetic: of the network that proofs are about.
         confirm: says whether an input (...) with its output (outputs,) is a counterexample in the property's own terms.
         seed: of the random starts of attacks.
+        exact: gives the outputs at an input (...) in exact arithmetic, None where it cannot.
     """
 
     program: Program
@@ -101,6 +102,7 @@ class Verifier:
     arithmetic: Arithmetic = Arithmetic.REAL
     confirm: Callable[[torch.Tensor, torch.Tensor], bool] | None = None
     seed: int = 0
+    exact: Exact | None = None
     _deadline: float = field(default=0.0, init=False)
 
     def decide(self, wanted: Property, seconds: float) -> Outcome:
@@ -112,7 +114,7 @@ class Verifier:
     def _decided(self, wanted: Property) -> Outcome:
         problems = [Problem(self.program, case, self.arithmetic) for case in wanted.cases]
         generator = torch.Generator().manual_seed(self.seed)
-        falsifiers = [Falsifier(problem, self.network, generator, self.confirm) for problem in problems]
+        falsifiers = [Falsifier(problem, self.network, generator, self.confirm, self.exact) for problem in problems]
         for falsifier in falsifiers:
             found = falsifier.attack(self._late)
             if found is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 
@@ -14,6 +15,7 @@ from xai.robustness.bounds.rounding import Arithmetic
 from xai.robustness.norms import Norm, shrink, shrink_l1
 from xai.robustness.verify.problem import Problem
 
+Exact = Callable[[torch.Tensor], list[Fraction] | None]
 Network = Callable[[torch.Tensor], torch.Tensor]  # float32 (n, ...) -> (n, outputs), as it runs
 STARTS, STEPS = 24, 40
 NEAR = (0.02, 0.01, 0.003)  # of the region's width: steps from points where bounds are met
@@ -29,12 +31,14 @@ class Falsifier:
         network: as it runs.
         generator: of the random starts.
         confirm: says whether an input (...) with its output (outputs,) is a counterexample in the property's own terms.
+        exact: gives the outputs at an input (...) in exact arithmetic, None where it cannot.
     """
 
     problem: Problem
     network: Network
     generator: torch.Generator
     confirm: Callable[[torch.Tensor, torch.Tensor], bool] | None = None
+    exact: Exact | None = None
 
     def attack(self, stop: Callable[[], bool]) -> torch.Tensor | None:
         """Return a counterexample (...) that descent from random points finds, None if none is found.
@@ -86,7 +90,11 @@ class Falsifier:
         analysis = Analysis(problem.program.steps, Inputs(Interval(exact, exact), exact), problem.rounding)
         analysis.spread(problem.program.output)
         most = -analysis.bounded(problem.program.output, -problem.rows(1), boxed=True)
-        return bool((problem.below(most) >= 0).all())
+        if bool((problem.below(most) >= 0).all()):
+            return True
+        least = analysis.bounded(problem.program.output, problem.rows(1), boxed=True)
+        outputs = None if self.exact is None or bool((problem.beyond(least) > 0).any()) else self.exact(point[0])
+        return outputs is not None and problem.case.met(outputs)
 
     def _contains(self, point: torch.Tensor) -> bool:
         region, exact = self.problem.region, point.double()[:, None]

@@ -195,10 +195,10 @@ class _Writer:
             none = torch.zeros(rows, dtype=torch.float64)
             mixtures = torch.stack([leaf.state.get("weights", {}).get(0, none) for leaf in leaves])
             self._put(f"{prefix}.mixtures", (mixtures * SHARES).to(torch.int16))
-        steps = leaves[0].state["shares"]
-        self._shares(
-            prefix, {step: torch.stack([leaf.state["shares"][step] for leaf in leaves]) for step in steps}, root
-        )
+        free = [leaf.state["shares"] for leaf in leaves]
+        blanks = {step: torch.zeros_like(part) for own in free for step, part in own.items()}  # where nothing bends
+        whole = {step: torch.stack([own.get(step, blank) for own in free]) for step, blank in blanks.items()}
+        self._shares(prefix, whole, root)
         self.tensors[f"{prefix}.prices"] = np.array([price for leaf in leaves for price in _prices(leaf)], dtype=float)
 
     def _tree(self, prefix: str, leaves: Sequence[Domain]) -> list[Domain]:

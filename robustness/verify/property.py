@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 
@@ -26,6 +28,13 @@ class Case:
     limits: torch.Tensor
     name: str = ""
     single: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def met(self, outputs: Sequence[Fraction]) -> bool:
+        """Say whether outputs satisfy every row, in exact arithmetic."""
+        return all(
+            sum(Fraction(factor) * output for factor, output in zip(row, outputs, strict=True) if factor) <= limit
+            for row, limit in zip(self.matrix.tolist(), map(Fraction, self.limits.tolist()), strict=True)
+        )
 
     def slack(self, outputs: torch.Tensor) -> torch.Tensor:
         """Return how far outputs (n, outputs) are from the violation, (n,) float64: it is there at 0 and below."""

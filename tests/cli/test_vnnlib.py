@@ -9,7 +9,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from tests.robustness.verify.files import write_net, write_property
 from xai.cli.main import run
@@ -36,6 +39,24 @@ def test_the_first_line_is_the_word_and_the_code_says_it_too(
     assert told.splitlines()[0] == word
     assert Path("answer.txt").read_text() == told
     assert ("(X_0 " in told) == (word == "sat")
+
+
+@pytest.mark.parametrize("constraint", ["(<= Y_0 0)", "(<= Y_0 Y_1)", "(>= Y_1 0)"])
+def test_a_limit_that_is_met_exactly_is_met(place: Path, capsys: Captured, constraint: str) -> None:
+    """y = (relu(-1 - |x|), same): 0 everywhere, which bounds with room for rounding never say."""
+    weights = [np.array([[-1.0, 0.0], [0.0, -1.0]], dtype=np.float32), np.full(2, -1.0, dtype=np.float32)]
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["x", "w", "b"], ["z"]), helper.make_node("Relu", ["z"], ["y"])],
+        "dead",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2])],
+        [numpy_helper.from_array(one, name) for one, name in zip(weights, "wb", strict=True)],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), "dead.onnx")
+    text = Path("never.vnnlib").read_text()
+    Path("dead.vnnlib").write_text(text[: text.rindex("(assert")] + f"(assert {constraint})\n")
+    assert run(["verify", "dead.onnx", "dead.vnnlib", "--timeout", "5"]) == 1
+    assert capsys.readouterr().out.startswith("sat\n")
 
 
 def test_what_takes_too_long_is_a_timeout(place: Path, capsys: Captured) -> None:
@@ -125,6 +146,10 @@ def test_wrong_use_is_told_with_what_to_do(place: Path, capsys: Captured) -> Non
         (["net.onnx", "missing.vnnlib"], "does not exist"),
         (["net.onnx", "never.vnnlib", "--arithmetic", "imaginary"], "there is no arithmetic 'imaginary'"),
         (["net.onnx", "never.vnnlib", "--eps", "0.1"], "--eps"),
+        (["net.onnx", "never.vnnlib", "--resume"], "--resume was given"),
+        (["net.onnx", "never.vnnlib", "--json"], "--json was given"),
+        (["net.onnx", "never.vnnlib", "--proof", "none/a.proof"], "there is no folder none"),
+        (["net.onnx", "never.vnnlib", "-o", "none/a.txt"], "there is no folder none"),
         (["--instances", "missing.csv"], "missing.csv"),
     ):
         assert run(["verify", *arguments]) == 2, arguments

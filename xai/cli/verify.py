@@ -207,6 +207,7 @@ def _check_asked(given: dict[str, Any]) -> None:
         raise UsageError("nothing was given to verify; expected DATA with --eps, property.vnnlib, or --properties FILE")
     if is_vnnlib:
         _refuse(given, ("keep_proofs",), "the proof of a VNN-LIB property is written with --proof FILE")
+        _refuse(given, ("resume", "overwrite", "as_json"), "a VNN-LIB property is answered in its own words, in one go")
         _refuse(given, (*OF_IMAGES, "classes", "jobs"), "a VNN-LIB file says what must hold, and of which inputs")
     elif any(one.endswith(VNNLIB) for one in data):
         raise UsageError("expected one VNN-LIB file, or images; received several; of many, see --instances")
@@ -217,7 +218,8 @@ def _check_asked(given: dict[str, Any]) -> None:
 def _refuse(given: dict[str, Any], names: tuple[str, ...], reason: str) -> None:
     for name in names:
         if given[name]:
-            written = name.upper() if name in ("model", "data") else f"--{name.replace('_', '-')}"
+            option = f"--{name.removeprefix('as_').replace('_', '-')}"
+            written = name.upper() if name in ("model", "data") else option
             raise UsageError(f"{written} was given, and {reason}; leave it out")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +47,8 @@ def one(
     for file_ in (output, proof):
         if file_ is not None and file_.exists():
             raise UsageError(f"{file_} exists: expected a file to write to that is not there yet")
+        if file_ is not None and not file_.parent.is_dir():
+            raise UsageError(f"{file_}: there is no folder {file_.parent}; make it first")
     loaded = load(model, arch=arch, card=card, device=resolve_device(device), seed=seed, trusted=trust_model)
     found = answer(plan_deciding(loaded, timeout=timeout, arithmetic=arithmetic or REAL), file, seed, proof)
     outcome = found.outcome
@@ -61,7 +64,9 @@ def one(
 
 
 def _undecided(outcome: Outcome) -> str:
-    far = "" if outcome.bound is None else f"; {plain(outcome.case)} lies at most {-outcome.bound:.3g} beyond its limit"
+    far = ""
+    if outcome.bound is not None and math.isfinite(outcome.bound):
+        far = f"; {plain(outcome.case)} lies at most {-outcome.bound:.3g} beyond its limit"
     return f"not decided after {outcome.seconds:.1f} s, {outcome.parts} parts: {outcome.reason}{far}"
 
 

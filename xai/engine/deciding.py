@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
@@ -26,6 +27,8 @@ from xai.robustness.bounds.outputs import Bounding
 from xai.robustness.bounds.program import Program
 from xai.robustness.bounds.rounding import Arithmetic
 from xai.robustness.norms import Norm
+from xai.robustness.verify.checker.exactly import exactly
+from xai.robustness.verify.checker.network import UncheckableError, read_network
 from xai.robustness.verify.condensed import condensed
 from xai.robustness.verify.decide import Outcome, Verdict, Verifier
 from xai.robustness.verify.falsify import Falsifier, Network
@@ -94,7 +97,16 @@ class Deciding:
             confirm: says whether an input (...) with its output (outputs,) is a counterexample in the property's terms.
             seed: of everything random.
         """
-        return Verifier(program, network, default_method()(), _thorough(), self.arithmetic, confirm, seed)
+        exact = self._exactly if program is self.program else None  # of pairs the network is another
+        return Verifier(program, network, default_method()(), _thorough(), self.arithmetic, confirm, seed, exact)
+
+    def _exactly(self, x: torch.Tensor) -> list[Fraction] | None:
+        """Return the outputs at an input (...) in exact arithmetic; None where that cannot be."""
+        try:
+            network = read_network(self.model.needed_graph(), self.model.input.shape)
+        except UncheckableError:
+            return None
+        return exactly(network, x.double().flatten().tolist())
 
     def described(self) -> dict[str, Any]:
         """Return it as data: the same plan, the same data."""
