@@ -78,8 +78,9 @@ class Falsifier:
         for place in (slack <= 0).nonzero()[:, 0].tolist():
             point = points[place, None]
             output = self.network(point).flatten(1)
-            is_met = bool(self.problem.case.slack(output) <= 0) and self._contains(point) and self._truly(point)
-            if is_met and (self.confirm is None or self.confirm(point[0], output[0])):
+            is_met = bool(self.problem.case.slack(output) <= 0) and self._contains(point)
+            is_confirmed = is_met and (self.confirm is None or self.confirm(point[0], output[0]))
+            if is_confirmed and self._truly(point):  # last: exact arithmetic is dear
                 return point[0]
         return None
 

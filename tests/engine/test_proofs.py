@@ -102,7 +102,8 @@ def test_an_operator_that_the_checker_does_not_know_is_named(tmp_path: Path, net
 def test_a_fresh_run_is_proved_again(folder: Path, verified: Run, net: Model) -> None:
     found = recheck(folder, net)
     assert found.complaints == ()
-    assert f"verification: {len(held(verified))} proofs, evaluated again for the inputs that are kept" in found.done
+    count = len(held(verified))
+    assert f"verification: {count} of {count} proofs, evaluated again for the inputs that are kept" in found.done
     assert not any("verdicts that hold" in line for line in found.unchecked)
 
 
@@ -199,7 +200,7 @@ def test_the_command_keeps_them_and_refuses_them_elsewhere(
     assert "proof checked" in page
     capsys.readouterr()
     assert command(["check", "out", "--model", "sample:digits"]) == 0
-    assert "verification: 2 proofs, evaluated again" in capsys.readouterr().out
+    assert "verification: 2 of 2 proofs, evaluated again" in capsys.readouterr().out
     write_net(Path("net.onnx"))
     write_property(Path("never.vnnlib"), 2.01)
     assert command(["verify", "net.onnx", "never.vnnlib", "--keep-proofs"]) == 2

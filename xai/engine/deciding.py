@@ -28,6 +28,7 @@ from xai.robustness.bounds.program import Program
 from xai.robustness.bounds.rounding import Arithmetic
 from xai.robustness.norms import Norm
 from xai.robustness.verify.checker.exactly import exactly
+from xai.robustness.verify.checker.network import Network as Matrices
 from xai.robustness.verify.checker.network import UncheckableError, read_network
 from xai.robustness.verify.condensed import condensed
 from xai.robustness.verify.decide import Outcome, Verdict, Verifier
@@ -100,13 +101,18 @@ class Deciding:
         exact = self._exactly if program is self.program else None  # of pairs the network is another
         return Verifier(program, network, default_method()(), _thorough(), self.arithmetic, confirm, seed, exact)
 
-    def _exactly(self, x: torch.Tensor) -> list[Fraction] | None:
-        """Return the outputs at an input (...) in exact arithmetic; None where that cannot be."""
+    @cached_property
+    def _matrices(self) -> Matrices | None:
+        """The model as matrices, None where it cannot be."""
         try:
-            network = read_network(self.model.needed_graph(), self.model.input.shape)
+            return read_network(self.model.needed_graph(), self.model.input.shape)
         except UncheckableError:
             return None
-        return exactly(network, x.double().flatten().tolist())
+
+    def _exactly(self, x: torch.Tensor) -> list[Fraction] | None:
+        """Return the outputs at an input (...) in exact arithmetic; None where that cannot be."""
+        matrices = self._matrices
+        return None if matrices is None else exactly(matrices, x.double().flatten().tolist())
 
     def described(self) -> dict[str, Any]:
         """Return it as data: the same plan, the same data."""

@@ -238,7 +238,8 @@ class _Asking:
             for name, one in said.items()
             if one.state is State.WRONG or told[name] not in (one.state.value, State.NOT_CHECKED.value)
         ]
-        done = (f"{finding.id}: {len(sure)} proofs, evaluated again for the inputs that are kept",) if sure else ()
+        again = f"{finding.id}: {len(sure)} of {len(rows)} proofs, evaluated again for the inputs that are kept"
+        done = (again,) if sure else ()
         left = len(rows) - len(sure)
         lost = (f"{finding.id}: {left} of {len(rows)} verdicts that hold: {_why(rows, kept, taken)}",) if left else ()
         return Checked(done, _listed(complaints), lost)

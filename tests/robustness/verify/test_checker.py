@@ -118,7 +118,8 @@ def test_no_point_lies_below_a_bound(radius: float, net_class: type[nn.Module]) 
     points = centre + radius * signs
     lowest = (net.double()(points.reshape(-1, 2, 5, 5)).detach() @ rows.T).amin(0).numpy()
     assert (found <= lowest + 1e-6).all()
-    assert (found > lowest - 2e-3).all() or radius == 0.3
+    close = {Mixed: 1e-3, Pooled: 2e-3}[net_class]  # a maximum's planes lie farther off
+    assert (found > lowest - close).all() or radius == 0.3
 
 
 @pytest.mark.parametrize(
