@@ -1,4 +1,7 @@
-"""Architectures by name: torchvision:NAME, timm:NAME, path/to/net.py:function - each with arguments if wanted."""
+"""Architectures by name: torchvision:NAME, timm:NAME, path/to/net.py:function - each with arguments if wanted.
+
+Of a bundled sample it is sample:NAME.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from torch import nn
 
 from xai.errors import RefusedFileError, UsageError, unknown
 from xai.models.foreign import called, importable
+from xai.models.samples import sample_names
 from xai.models.torchvision_import import curing_torchvision, torchvision_models
 
 LIBRARIES = ("torchvision", "timm")
@@ -49,7 +53,8 @@ def build(spec: str, seed: int = 0) -> Architecture:
     """Return the network that a specification names.
 
     Args:
-        spec: "torchvision:resnet18", "timm:vit_tiny_patch16_224(num_classes=10)", "path/to/net.py:make(10)".
+        spec: "torchvision:resnet18", "timm:vit_tiny_patch16_224(num_classes=10)", "sample:shapes",
+            "path/to/net.py:make(10)".
         seed: for its first weights.
 
     Raises:
@@ -66,9 +71,20 @@ def build(spec: str, seed: int = 0) -> Architecture:
             return _from_torchvision(call)
         if library == "timm":
             return _from_timm(call)
+        if library == "sample":
+            return Architecture(sample_network(call.name, *call.args, **call.kwargs))
         if library.endswith(".py"):
             return Architecture(_from_file(Path(library), call))
-    raise unknown("source of architectures", library, (*LIBRARIES, "path/to/net.py"))
+    raise unknown("source of architectures", library, (*LIBRARIES, "sample", "path/to/net.py"))
+
+
+def sample_network(name: str, *args: Any, **kwargs: Any) -> nn.Module:
+    """Return the network of a bundled sample, without its weights; (classes=3) asks for another number of them."""
+    if name not in sample_names():
+        raise unknown("sample", name, sample_names())
+    make = importlib.import_module(f"xai.models.samples.{name}").make
+    network: nn.Module = called(lambda: make(*args, **kwargs), f"sample:{name}")
+    return network
 
 
 def _parse(text: str) -> _Call:

@@ -114,6 +114,7 @@ def assemble(found: Found, card: Card, device: torch.device) -> Model:
         original=_original(found, reference, name) if graph is not None else None,
         against=against,
         draws=bool(trial.drawn),
+        network=None if isinstance(found.network, Opaque) else found.network,
     )
 
 

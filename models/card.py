@@ -38,7 +38,8 @@ Size = Annotated[int, BeforeValidator(_plain), WithJsonSchema({"type": "integer"
 Numbers = Annotated[tuple[Real, ...], _one_or_several({"type": "number"})]
 Positive = Annotated[tuple[Real, ...], _one_or_several({"type": "number", "exclusiveMinimum": 0})]
 Figure = Annotated[str | int | float, BeforeValidator(_no_truth)]
-Library = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^(torchvision|timm):"})]
+NAMEABLE = ("torchvision:", "timm:", "sample:")  # architectures that a card may name: no code of a user's
+Library = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^(torchvision|timm|sample):"})]
 
 
 class Input(BaseModel):
@@ -119,6 +120,22 @@ class Input(BaseModel):
         return mean - 2 * std, mean + 2 * std
 
 
+class Lineage(BaseModel):
+    """What a network was trained from, on and for; every field says what it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    parent: str = Field(description="the model that training began with, as it was named")
+    parent_fingerprint: str = Field(description="sha256 of its graph and weights; empty where it has none")
+    data: str = Field(description="what it was trained on, as it was named")
+    data_digest: str = Field(description="sha256 over every picture and label of the training data, in their order")
+    images: int = Field(description="how many there were")
+    objective: str = Field(description="what was minimised")
+    parameters: dict[str, Figure | bool | None] = Field(default={}, description="of the objective and the optimiser")
+    seed: int = Field(description="of everything random")
+    version: str = Field(description="of the program that trained it")
+
+
 class Card(BaseModel):
     """What is declared of a model; every field says what it is."""
 
@@ -127,7 +144,8 @@ class Card(BaseModel):
     name: str | None = Field(default=None, description="the model's name; else the file's")
     architecture: Library | None = Field(
         default=None,
-        description="torchvision:NAME or timm:NAME, for a file of weights; a card is data and can not name code",
+        description="torchvision:NAME, timm:NAME or sample:NAME, for a file of weights; a card is data and can not "
+        "name code",
     )
     task: Literal["classification"] = Field(default="classification", description="what the model does")
     output: Literal["logits", "probabilities", "values"] = Field(
@@ -139,13 +157,14 @@ class Card(BaseModel):
     measured: dict[str, Figure] = Field(
         default={}, description="figures of whoever made the model: accuracy, on what, seed"
     )
+    lineage: Lineage | None = Field(default=None, description="what it was trained from, on and for")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         name = self.architecture
-        if name is not None and not name.startswith(("torchvision:", "timm:")):
+        if name is not None and not name.startswith(NAMEABLE):
             raise ValueError(
-                f"architecture: expected torchvision:NAME or timm:NAME, received {name!r}; "
+                f"architecture: expected torchvision:NAME, timm:NAME or sample:NAME, received {name!r}; "
                 "code is never run because a card asks for it: name it yourself with --arch"
             )
         return self

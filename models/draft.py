@@ -8,12 +8,10 @@ from typing import Any
 import yaml
 
 from xai.errors import UsageError
-from xai.models.card import Card, Input
+from xai.models.card import NAMEABLE, Card, Input
 from xai.models.model import Model
 from xai.text import visible
 
-LIBRARIES = ("torchvision:", "timm:")
-NAMES = (*LIBRARIES, "sample:")  # sources that are no file
 SUFFIX = ".yaml"
 BREAKS = ("\x85", "\u2028", "\u2029", "\ufeff")
 
@@ -25,7 +23,7 @@ def card_place(source: str, path: str | Path | None = None) -> Path:
         source: the model as the user named it.
         path: where the user wants it; default <stem>.yaml beside a file, model.yaml in a folder.
     """
-    if path is None and source.startswith(NAMES):
+    if path is None and source.startswith(NAMEABLE):
         raise UsageError(f"{source} is no file that a card could be written beside: give the card's own path")
     model = Path(source)
     beside = model / f"model{SUFFIX}" if model.is_dir() else model.with_suffix(SUFFIX)
@@ -68,7 +66,7 @@ def _architecture(model: Model) -> list[str]:
     line = _dump("architecture", model.architecture)
     if model.architecture == model.source:
         return _comment(f"{line[0]} (for a file of weights of this network; the name {model.source} brings it)")
-    if model.architecture.startswith(LIBRARIES):
+    if model.architecture.startswith(NAMEABLE):
         return [*_comment(_meaning(Card, "architecture")), *line]
     return _comment(
         f"the architecture was named by the user, and a card can not name code: --arch {model.architecture}"

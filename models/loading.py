@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import re
 from collections.abc import Callable
@@ -14,8 +13,8 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from xai.errors import RefusedFileError, UsageError, unknown
-from xai.models.architectures import LIBRARIES, Architecture, build
+from xai.errors import RefusedFileError, UsageError
+from xai.models.architectures import LIBRARIES, Architecture, build, sample_network
 from xai.models.assembly import Found, assemble
 from xai.models.cache import digest_of
 from xai.models.card import Card, one_line, read_card, read_labels
@@ -25,7 +24,7 @@ from xai.models.model import Model
 from xai.models.opaque import opaque
 from xai.models.opening import opening
 from xai.models.safety import sha256
-from xai.models.samples import sample_names
+from xai.models.samples import sample_folder
 from xai.text import storable
 
 log = logging.getLogger(__name__)
@@ -49,7 +48,8 @@ def load(
     """Open a model.
 
     Args:
-        source: a live module; a file, or a folder that holds one; "torchvision:NAME", "timm:NAME" or "sample:NAME".
+        source: a live module; a file, or a folder that holds one; "torchvision:NAME", "timm:NAME" or "sample:NAME";
+            "path/to/net.py:function" for a network that has learnt nothing yet.
         arch: for files that hold weights only: "torchvision:NAME", "timm:NAME" or "path/to/net.py:function", each with
             arguments if wanted: "torchvision:resnet18(num_classes=10)".
         card: a YAML file that says what the model file does not (default: <stem>.yaml or model.yaml beside it).
@@ -126,22 +126,21 @@ def _named(source: str, arch: str | None, seed: int, trusted: bool) -> Found:
         raise UsageError(f"an architecture was given ({arch}), and {source} brings its own")
     if source.startswith("sample:"):
         return _sample(source)
-    if source.startswith(("torchvision:", "timm:")):
+    if source.startswith(("torchvision:", "timm:")) or ".py:" in source:
         return _from_library(source, seed)
     return _from_file(_model_file(Path(source)), source, arch, seed, trusted)
 
 
 def _sample(source: str) -> Found:
     name = source.removeprefix("sample:")
-    if name not in sample_names():
-        raise unknown("sample", name, sample_names())
-    module = importlib.import_module(f"xai.models.samples.{name}")
-    folder = Path(str(module.__file__)).parent
+    network = sample_network(name)
+    folder = sample_folder(name)
     path = folder / "model.safetensors"
-    network: nn.Module = module.make()
     _fill(network, read_file(path)[0].tensors, source)
     card = folder / "model.yaml"
-    return Found(network, "safetensors", source, sha256(path), card=read_card(card), card_file=str(card))
+    return Found(
+        network, "safetensors", source, sha256(path), card=read_card(card), card_file=str(card), architecture=source
+    )
 
 
 def _from_library(source: str, seed: int) -> Found:

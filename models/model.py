@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
+from torch import nn
 
 from xai.errors import NotApplicableError
 from xai.models.card import Card, Input
@@ -67,6 +68,7 @@ class Model:
         original: what the graph was converted from, where that is a program of another kind and can be run.
         against: what the one output speaks against, where that has a name of its own.
         draws: whether it draws random numbers, so that one input gives other outputs each time.
+        network: the module that it was made of, as it was opened; None of what is no module of torch's.
     """
 
     card: Card
@@ -84,6 +86,7 @@ class Model:
     original: Original | None = None
     against: str = ""
     draws: bool = False
+    network: nn.Module | None = field(default=None, repr=False)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return outputs (batch, classes) of inputs (batch, channels, height, width); gradients flow if enabled."""

@@ -15,6 +15,11 @@ def sample_names() -> list[str]:
     return sorted(path.parent.name for path in Path(__file__).parent.glob("*/model.yaml"))
 
 
+def sample_folder(name: str) -> Path:
+    """Return the folder of a bundled sample."""
+    return Path(__file__).parent / name
+
+
 def sample_masks(picture: Path) -> Path | None:
     """Return the folder that says where the objects are, for a picture of a bundled sample, if it is known."""
     folder = picture.resolve().parents[1] / "masks"

@@ -53,10 +53,10 @@ def _size(value: Any) -> Any:
 
 
 def _architecture(value: str) -> str:
-    if not value.startswith(("torchvision:", "timm:")):
+    if not value.startswith(("torchvision:", "timm:", "sample:")):
         raise ValueError(
-            f"expected torchvision:NAME or timm:NAME, received {value[:60]!r}; code is never run because a policy asks "
-            "for it: name it yourself with --arch"
+            f"expected torchvision:NAME, timm:NAME or sample:NAME, received {value[:60]!r}; code is never run because "
+            "a policy asks for it: name it yourself with --arch"
         )
     return value
 
@@ -104,7 +104,9 @@ class Subject(Fields):
     """The model, and what it is for."""
 
     source: Text = Field(description="a file, a folder holding one, torchvision:NAME, timm:NAME or sample:NAME")
-    arch: Architecture | None = Field(default=None, description="for a file of weights: torchvision:NAME or timm:NAME")
+    arch: Architecture | None = Field(
+        default=None, description="for a file of weights: torchvision:, timm: or sample:NAME"
+    )
     card: Text | None = Field(default=None, description="the model's card; default <stem>.yaml or model.yaml beside it")
     intended_use: Text = Field(description="what it is to be used for, by whom")
     not_for: str = Field(default="", description="what it must not be used for")

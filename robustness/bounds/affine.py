@@ -60,8 +60,8 @@ class Weighted(Affine):
     """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
-        self.weight = weight.detach()
-        self.bias = None if bias is None else bias.detach()
+        self.weight = weight
+        self.bias = bias
         self._kept: dict[tuple[torch.dtype, bool], torch.Tensor] = {}
 
     @abstractmethod
@@ -110,10 +110,13 @@ class Weighted(Affine):
 
     def _weight(self, dtype: torch.dtype, sizes: bool = False) -> torch.Tensor:
         key = (dtype, sizes)
-        if key not in self._kept:
-            weight = self.weight.to(dtype)
-            self._kept[key] = weight.abs() if sizes else weight
-        return self._kept[key]
+        if key in self._kept:
+            return self._kept[key]
+        weight = self.weight.to(dtype)
+        made = weight.abs() if sizes else weight
+        if torch.is_grad_enabled() or not self.weight.requires_grad:  # else its gradient would be lost with it
+            self._kept[key] = made
+        return made
 
 
 class Linear(Weighted):
@@ -244,10 +247,10 @@ class Scale(Affine):
         terms: int = 1,
         made_of: torch.Tensor | None = None,
     ) -> None:
-        self.factor = factor.detach()
-        self.offset = None if offset is None else offset.detach()
+        self.factor = factor
+        self.offset = offset
         self.terms = terms
-        self._made_of = self.offset if made_of is None else made_of.detach()
+        self._made_of = self.offset if made_of is None else made_of
 
     def value(self, *x: torch.Tensor) -> torch.Tensor:
         """Return the output."""
@@ -317,9 +320,7 @@ class Sum(Affine):
         lower = self.value(*(box.lower if sign > 0 else box.upper for box, sign in pairs))
         upper = self.value(*(box.upper if sign > 0 else box.lower for box, sign in pairs))
         share, floor = rounding.share(self.terms), rounding.floor(self.terms)
-        found = Interval(
-            lower.sub_(lower.abs().mul_(share).add_(floor)), upper.add_(upper.abs().mul_(share).add_(floor))
-        )
+        found = Interval(lower - lower.abs().mul_(share).add_(floor), upper + upper.abs().mul_(share).add_(floor))
         if rounding.arithmetic is Arithmetic.REAL:
             return found
         return found.widened(rounding.overflow(self.magnitude(*boxes)))

@@ -83,7 +83,7 @@ class Rectifier(Operation):
     exact_on_boxes = True
 
     def __init__(self, slope: torch.Tensor) -> None:
-        self._slope = slope.detach()
+        self._slope = slope
         self.terms = 2 if bool(slope.any()) else 0  # x times 0 is exact; else the slope is rounded, too
 
     def value(self, *x: torch.Tensor) -> torch.Tensor:
@@ -108,7 +108,8 @@ class Rectifier(Operation):
         crossing = (box.lower < 0) & (box.upper > 0)
         fixed = torch.where(box.lower >= 0, torch.ones_like(least), least)
         top, bottom = box.upper, least * box.lower
-        chord = (top - bottom) / (box.upper - box.lower)
+        width = torch.where(crossing, box.upper - box.lower, torch.ones_like(top))  # a gradient of 0 / 0 is lost
+        chord = (top - bottom) / width
         high_slope = torch.where(crossing, chord, fixed)
         high = torch.where(crossing, (least - chord) * box.lower, torch.zeros_like(fixed))
         low_slope = torch.where(crossing, torch.where(box.upper > -box.lower, torch.ones_like(least), least), fixed)

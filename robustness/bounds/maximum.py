@@ -54,7 +54,8 @@ class Maximum(Operation):
         threshold, chosen = lower.max(-1, keepdim=True)
         above = upper > threshold
         none = torch.zeros_like(upper)
-        slope = torch.where(above, (upper - threshold) / (upper - lower), none)
+        width = torch.where(above, upper - lower, torch.ones_like(upper))  # a gradient of 0 / 0 is lost
+        slope = torch.where(above, (upper - threshold) / width, none)
         constant = threshold.squeeze(-1) - (slope * torch.where(above, lower, none)).sum(-1)
         planes = (slope * torch.where(above, (lower + upper) / 2, none)).sum(-1) + constant
         top = upper.amax(-1)

@@ -35,6 +35,8 @@ class Bounding:
         arithmetic: of the network that the bounds are about.
         layer: whose output is bounded; "" for the model's outputs.
         work: multiply-adds that one input may take; what would take more is refused.
+        learning: whether leads have gradients for the weights, those of the model as it is when its program is made;
+            intervals are carried in float32 then, and nothing is proved by them.
     """
 
     model: Model
@@ -42,6 +44,7 @@ class Bounding:
     arithmetic: Arithmetic = Arithmetic.REAL
     layer: str = ""
     work: float = WORK
+    learning: bool = False
 
     @cached_property
     def program(self) -> Program:
@@ -53,6 +56,7 @@ class Bounding:
             graph,
             (low + (high - low) * shares).to(self.model.device),
             graph.layer(self.layer).node if self.layer else "",
+            learning=self.learning,
         )
         found.needs(self.arithmetic)
         return found
@@ -84,7 +88,8 @@ class Bounding:
 
     def analysis(self, inputs: Inputs) -> Analysis:
         """Return an analysis of regions that knows nothing yet: what is asked of it in turn shares the boxes."""
-        single = self.bounder.single and self.program.work > LARGE and not self.program.faint
+        large = self.bounder.single and self.program.work > LARGE and not self.program.faint
+        single = self.learning or large
         dtype = torch.float32 if single else self.bounder.dtype
         return Analysis(self.program.steps, inputs, Rounding(self.arithmetic, dtype))
 
@@ -106,7 +111,6 @@ class Bounding:
         found = Interval(*ends).within(box)
         return Interval(found.lower[:, 0], found.upper[:, 0])
 
-    @torch.no_grad()
     def leads(self, inputs: Inputs | Analysis, answers: torch.Tensor) -> torch.Tensor:
         """Return a lower bound (n, classes) float64 of how far each input's answer scores above every class.
 
@@ -118,6 +122,10 @@ class Bounding:
         """
         if self.layer or self.model.card.output == "values":
             raise NotApplicableError("only a model's scores of classes say which class wins")
+        with torch.set_grad_enabled(self.learning):
+            return self._leads(inputs, answers)
+
+    def _leads(self, inputs: Inputs | Analysis, answers: torch.Tensor) -> torch.Tensor:
         analysis = self._prepared(inputs, self._scores)
         shape = self.program.steps[self._scores].shape
         count = len(self.model.answers)

@@ -85,22 +85,24 @@ class Program:
             )
 
 
-def program(graph: Graph, example: torch.Tensor, node: str = "") -> Program:
+def program(graph: Graph, example: torch.Tensor, node: str = "", *, learning: bool = False) -> Program:
     """Return a network as steps.
 
     Args:
         graph: the network.
         example: an input (1, ...), at which the steps' values are compared with the graph's.
         node: name of the node to bound; "" for the network's output.
+        learning: whether bounds have gradients for the weights; the steps are those of one gradient step then.
 
     Raises:
         UnboundedError: an operator has no rule.
     """
-    lowering = _Lowering(graph, example)
+    with torch.set_grad_enabled(learning):
+        lowering = _Lowering(graph, example)
     found = lowering.made[node] if node else lowering.output
     if not isinstance(found, Value):
         raise UnboundedError(f"{node or 'the output'} does not depend on the input")
-    if not node and not _equal(lowering.build.examples[found.index][0], graph(example)):
+    if not node and not learning and not _equal(lowering.build.examples[found.index][0], graph(example)):
         raise AnalysisError("the steps do not compute what the network computes: this is a fault of the program")
     steps = {name: value.index for name, value in lowering.made.items() if isinstance(value, Value)}
     return Program(tuple(lowering.build.steps), found.index, steps)
@@ -124,15 +126,15 @@ class _Lowering:
         self._module = graph.module
         self._rules: dict[str, Rule] = rules()
         self._layers = {node: name for name, nodes in graph.members.items() for node in nodes}
-        with torch.no_grad():
-            for node in graph.module.graph.nodes:
-                self._visit(node)
+        for node in graph.module.graph.nodes:
+            self._visit(node)
 
     def _visit(self, node: fx.Node) -> None:
         if node.op == "placeholder":
             self.made[node.name] = self.build.input
         elif node.op == "get_attr":
-            self.made[node.name] = attribute(self._module, str(node.target)).detach()
+            tensor = attribute(self._module, str(node.target))
+            self.made[node.name] = tensor if torch.is_grad_enabled() else tensor.detach()
         elif node.op == "output":
             self.output = self._resolved(node.args[0])
             self.output = self.output[0] if isinstance(self.output, list | tuple) else self.output

@@ -57,7 +57,7 @@ def _digits(rows: np.ndarray, labels: np.ndarray) -> Digits:
     return Digits(pixels.reshape(-1, 1, SIZE, SIZE), torch.from_numpy(labels).long())
 
 
-def make() -> nn.Module:
+def make(classes: int = len(CLASSES)) -> nn.Module:
     """Return the network without its weights: four convolutions, global average pooling, one linear layer."""
     features = [*block(1, 16), *block(16, 32), nn.MaxPool2d(2), *block(32, 48), *block(48, 48)]
-    return classifier(features, 48, len(CLASSES))
+    return classifier(features, 48, classes)

@@ -98,7 +98,7 @@ def _mask(label: int, rng: np.random.Generator) -> np.ndarray:
     return masks[label]
 
 
-def make() -> nn.Module:
+def make(classes: int = len(CLASSES)) -> nn.Module:
     """Return the network without its weights: four convolutions, global average pooling, one linear layer."""
     features = [*block(3, 16), nn.MaxPool2d(2), *block(16, 32), nn.MaxPool2d(2), *block(32, 64), nn.MaxPool2d(2)]
-    return classifier([*features, *block(64, 96)], 96, len(CLASSES))
+    return classifier([*features, *block(64, 96)], 96, classes)

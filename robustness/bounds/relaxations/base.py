@@ -71,6 +71,7 @@ class Builder:
         self.examples.append(example)
         return Value(len(self.steps) - 1, shape)
 
+    @torch.no_grad()
     def _check_gradient(self, operation: Operation, inputs: tuple[Value, ...]) -> None:
         """Raise AnalysisError if what goes back through an affine step is not what goes forward.
 
