@@ -81,7 +81,7 @@ def trainable(model: Model) -> Trainable:
 
 
 def _program(model: Model) -> Trainable:
-    network = _copied(model.needed_graph().module)
+    network = copied(model.needed_graph().module)
     assert isinstance(network, fx.GraphModule)
     for parameter in network.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
@@ -90,7 +90,7 @@ def _program(model: Model) -> Trainable:
 
 def _modules(model: Model) -> Trainable:
     assert model.network is not None
-    network = InputUnits(_copied(model.network), model.input).to(model.device)
+    network = InputUnits(copied(model.network), model.input).to(model.device)
     graph = None if model.graph is None else _sharing(model.graph, network)
     return Trainable(model, network, _around(model, network, graph))
 
@@ -134,7 +134,8 @@ def _tree(tensors: dict[str, torch.Tensor]) -> nn.Module:
     return root
 
 
-def _copied(network: nn.Module) -> nn.Module:
+def copied(network: nn.Module) -> nn.Module:
+    """Return a copy that shares nothing; raise AnalysisError if the network cannot be copied."""
     try:
         return copy.deepcopy(network)
     except Exception as error:  # whatever the user's own modules raise

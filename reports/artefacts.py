@@ -15,6 +15,7 @@ from xai.errors import TamperedError
 from xai.reports.records import Artefact
 
 FOLDER = "artefacts"
+NAMED = ("model.safetensors", "model.pt2", "model.yaml", "held-out.npz")  # that stand in a run's folder by their names
 ROWS = "json lines"
 
 
@@ -110,6 +111,14 @@ def put_bytes(store: Store, content: bytes, suffix: str) -> Artefact:
     path = f"{FOLDER}/{digest}.{suffix}"
     store.write(path, content)
     return Artefact(path=path, sha256=digest, shape=(len(content),), dtype=f"{BYTES}{suffix}")
+
+
+def put_named(store: Store, content: bytes, name: str) -> Artefact:
+    """Keep bytes under a name that users know, one of NAMED, and return their record."""
+    assert name in NAMED
+    store.write(name, content)
+    digest = hashlib.sha256(content).hexdigest()
+    return Artefact(path=name, sha256=digest, shape=(len(content),), dtype=f"{BYTES}{Path(name).suffix[1:]}")
 
 
 def get_bytes(store: Store, artefact: Artefact) -> bytes:

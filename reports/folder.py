@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from xai.errors import RefusedFileError, TamperedError, UsageError, XaiError
-from xai.reports.artefacts import FOLDER, FolderStore
+from xai.reports.artefacts import FOLDER, NAMED, FolderStore
 from xai.reports.evidence import Evidence
 from xai.reports.html.page import SIDE_FOLDER, render
 from xai.reports.records import SCHEMA, Artefact, Finding, RunRecord
@@ -24,7 +24,8 @@ from xai.reports.renderings import RENDERINGS, renderings
 
 RECORD, MANIFEST, REPORT = "record.json", "manifest.json", "report.html"
 LOCK = ".lock"  # in the folder that is written to
-OURS = {RECORD, MANIFEST, REPORT, FOLDER, SIDE_FOLDER, *RENDERINGS}
+BEFORE, DIFF, DIFF_DATA, LOGS = "before", "diff.html", "diff.json", "logs"  # of a training: its parent's run, ...
+OURS = {RECORD, MANIFEST, REPORT, FOLDER, SIDE_FOLDER, *RENDERINGS, *NAMED, BEFORE, DIFF, DIFF_DATA, LOGS}
 if sys.platform != "win32":  # which has no such locks
     import fcntl
 
@@ -259,7 +260,7 @@ def artefacts_of(record: RunRecord) -> list[str]:
     """Return the paths of all artefacts that a record names."""
     found = [entry.prepared.path for entry in record.inputs]
     found += [artefact.path for finding in record.findings for artefact in _held(finding)]
-    return sorted({path for path in found if path.startswith(f"{FOLDER}/")})
+    return sorted({path for path in found if path.startswith(f"{FOLDER}/") or path in NAMED})
 
 
 def _held(finding: Finding) -> list[Artefact]:

@@ -21,10 +21,10 @@ from xai.version import __version__
 
 if TYPE_CHECKING:
     from xai import ood
-    from xai.api import attack, audit, bounds, explain, export, inspect, load, verify
+    from xai.api import attack, audit, bounds, explain, export, inspect, load, train, verify
     from xai.errors import XaiError
 
-_VERBS = ("load", "attack", "audit", "bounds", "explain", "export", "inspect", "verify")
+_VERBS = ("load", "attack", "audit", "bounds", "explain", "export", "inspect", "train", "verify")
 _HOMES = dict.fromkeys(_VERBS, "xai.api") | {"XaiError": "xai.errors"}
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "inspect",
     "load",
     "ood",
+    "train",
     "verify",
 ]
 

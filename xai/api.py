@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,9 @@ from xai.engine.ood.detector import open_detector
 from xai.engine.plan import plan_explain
 from xai.engine.stated import verify_properties
 from xai.engine.threat import plan_attack
+from xai.engine.training.plan import plan_train
+from xai.engine.training.run import Trained
+from xai.engine.training.run import train as run_train
 from xai.engine.verify import verify as run_verify
 from xai.errors import UsageError
 from xai.models.example import Example
@@ -37,6 +40,7 @@ from xai.models.writing import write
 from xai.reports.policy.reading import policy_of, read_policy
 from xai.reports.run import Run
 from xai.robustness.corruptions.base import SEVERITIES
+from xai.robustness.training.trainer import nobody
 from xai.robustness.verify.statements import read_statements
 from xai.runtime import Progress, Runtime, resolve_device, silent
 
@@ -531,3 +535,103 @@ def _sizes(eps: Any) -> list[str | float] | None:
     if eps is None:
         return None
     return [eps] if isinstance(eps, str) or not np.ndim(eps) else list(eps)
+
+
+def train(
+    model: Model,
+    data: Any,
+    *,
+    objective: str = "standard",
+    eps: str | float | None = None,
+    norm: str = "linf",
+    epochs: int | None = None,
+    batch: int | None = None,
+    lr: float | None = None,
+    patience: int | None = None,
+    held: Any = None,
+    layers: str | Iterable[str] | None = None,
+    scratch: bool = False,
+    attack_plan: str | None = None,
+    labels: str | Path | None = None,
+    limit: int | None = None,
+    parameters: Parameters | None = None,
+    jobs: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    epoch: Callable[[dict[str, Any]], None] | None = None,
+) -> Trained:
+    """Train a copy of a model's network, and measure it beside its parent on images that were held out.
+
+    Args:
+        model: from `load`; it stays as it is.
+        data: labelled images, as for `attack`.
+        objective: "standard", "adversarial" (Madry et al. 2018), "trades" (Zhang et al. 2019) or "certified" (Gowal et
+            al. 2018, Zhang et al. 2020).
+        eps: size of the change that the network is to withstand, in input units: "8/255" or a number.
+        norm: of the change: "linf", "l2" or "l1".
+        epochs: how often every image is shown.
+        batch: images that make a step.
+        lr: highest learning rate of AdamW.
+        patience: stop when nothing got better for so many epochs; default never.
+        held: images that the outcome is measured on; default a fifth of the data, drawn by the seed.
+        layers: that alone are trained; default all.
+        scratch: whether the first weights are drawn anew.
+        attack_plan: a named plan of attacks that measures the outcome; default two quick ones.
+        labels: file with a label each, for arrays without.
+        limit: take only so many images.
+        parameters: of the objective, by its name: {"adversarial": {"steps": 10}}.
+        jobs: shards of the measurement at once; default one a core.
+        seed: of everything random.
+        progress: called with (stage, done, total).
+        epoch: called with the figures of every epoch that is done.
+
+    Returns:
+        .model, the trained Model; .network, its module; .run, the course of the training and the outcome; .comparison
+        with the parent; .save(folder) writes all of it.
+
+    Raises:
+        xai.errors.UsageError: a name or value does not exist or fit; labels are missing, or all of one class.
+        xai.errors.AnalysisError: the model is a black box, or the training diverges.
+    """
+    check_model(model)
+    check_least(1, limit=limit, jobs=jobs)
+    recipe = {"epochs": epochs, "batch": batch, "lr": lr, "patience": patience}
+    alone = names_of(layers) or []
+    plan = plan_train(
+        model,
+        objective,
+        norm=norm,
+        eps=eps,
+        recipe=recipe,
+        layers=alone,
+        attack=attack_plan,
+        scratch=scratch,
+        parameters=parameters,
+    )
+    call = call_of(
+        "train",
+        model,
+        data,
+        objective=objective,
+        eps=eps,
+        norm=norm,
+        **recipe,
+        held=held,
+        layers=alone or None,
+        scratch=scratch or None,
+        attack_plan=attack_plan,
+        labels=labels,
+        limit=limit,
+        parameters=parameters,
+        seed=seed or None,
+    )
+    return run_train(
+        model,
+        open_data(data, model, labels=labels).limited(limit),
+        plan,
+        held=None if held is None else open_data(held, model),
+        runtime=Runtime(device=model.device, seed=seed, progress=progress or silent),
+        jobs=jobs,
+        tell=epoch or nobody,
+        command=call,
+    )

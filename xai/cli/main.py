@@ -11,7 +11,22 @@ from typing import Annotated
 import typer
 from typer.exceptions import Abort, TyperException
 
-from xai.cli import attack, audit, bounds, check, config, diff, explain, export, inspect, methods, ood, report, verify
+from xai.cli import (
+    attack,
+    audit,
+    bounds,
+    check,
+    config,
+    diff,
+    explain,
+    export,
+    inspect,
+    methods,
+    ood,
+    report,
+    train,
+    verify,
+)
 from xai.cli.terminal import say
 from xai.errors import StoppedError, UsageError, XaiError, lacks_memory
 from xai.version import __version__
@@ -37,6 +52,7 @@ app.command("export")(export.export)
 app.command("inspect")(inspect.inspect)
 app.command("methods")(methods.methods)
 app.command("report")(report.report)
+app.command("train")(train.train)
 app.command("verify")(verify.verify)
 app.add_typer(ood.app)
 

@@ -17,7 +17,7 @@ def methods(
     name: Annotated[str | None, typer.Argument(help="One of them, with its parameters and limits.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the declarations as JSON.")] = False,
 ) -> None:
-    """List methods, measures of their maps, attacks, alarms, corruptions, bounds, detectors; or what one declares."""
+    """List methods, measures of maps, attacks, alarms, corruptions, bounds, detectors, objectives; or what one says."""
     from xai.explainers.base import explainers
     from xai.measures.base import measures
     from xai.robustness.alarms.base import alarms
@@ -26,6 +26,7 @@ def methods(
     from xai.robustness.corruptions.base import corruptions
     from xai.robustness.ood.detectors.base import detectors
     from xai.robustness.smoothing.certify import ABOUT
+    from xai.robustness.training.objectives.base import objectives
 
     declared = [_modelled(cls, cls.family) for cls in explainers.all().values()]
     declared += [_modelled(cls, "measure") for cls in measures.all().values()]
@@ -35,6 +36,7 @@ def methods(
     declared += [_declared(cls.about, "bound", {}) for cls in bounders.all().values()]
     declared += [_declared(ABOUT, "bound", {})]
     declared += [_modelled(cls, "detector") for cls in detectors.all().values()]
+    declared += [_modelled(cls, "objective") for cls in objectives.all().values()]
     if name:
         declared = [entry for entry in declared if entry["name"] == name] or _refuse(name, declared)
     if as_json:
@@ -47,7 +49,9 @@ def methods(
 
 def _refuse(name: str, declared: list[dict[str, Any]]) -> NoReturn:
     raise unknown(
-        "method, measure, attack, alarm, corruption, bound or detector", name, [entry["name"] for entry in declared]
+        "method, measure, attack, alarm, corruption, bound, detector or objective",
+        name,
+        [entry["name"] for entry in declared],
     )
 
 

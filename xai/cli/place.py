@@ -40,9 +40,13 @@ class Place:
     @property
     def store(self) -> Store:
         """What keeps the arrays."""
+        return self.store_of()
+
+    def store_of(self, *inside: str) -> Store:
+        """Return what keeps the arrays of a run in a folder inside."""
         from xai.reports.artefacts import FolderStore
 
-        return FolderStore(self.partial)
+        return FolderStore(self.partial.joinpath(*inside))
 
     def runtime(self, device: Any, seed: int) -> Any:
         """Return how the run computes."""

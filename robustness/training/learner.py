@@ -1,0 +1,105 @@
+"""The network in training as objectives see it: scores, adversarial inputs, and bounds with gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+
+from xai.models.model import Model
+from xai.models.trainable import Trainable
+from xai.robustness.bounds.methods.base import Bounder
+from xai.robustness.bounds.outputs import Bounding
+from xai.robustness.norms import Norm, steepest
+from xai.robustness.regions import Region
+from xai.robustness.victim import Victim
+
+SLOPE = 2.5  # PGD's step, of the region's size over the number of steps (Madry et al. 2018)
+Loss = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A network in training.
+
+    Args:
+        trained: the network and its evaluation.
+        norm: of the changes that it is to withstand.
+    """
+
+    trained: Trainable
+    norm: Norm
+
+    @cached_property
+    def _learning(self) -> Victim:
+        return Victim(replace(self.evaluated, forward=self.trained.scores))
+
+    @property
+    def evaluated(self) -> Model:
+        """The model as it would answer now."""
+        return self.trained.evaluated
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return len(self.evaluated.answers)
+
+    def scores(self, x: torch.Tensor) -> torch.Tensor:
+        """Return scores (n, classes) that behave as logits, in the mode that the network is in."""
+        with self.precision():
+            return self._learning.scores(x).float()
+
+    @contextmanager
+    def precision(self) -> Iterator[None]:
+        """Compute in bfloat16 where a GPU does: it keeps float32's range, so no loss needs to be scaled."""
+        with torch.autocast("cuda", torch.bfloat16, enabled=self.evaluated.device.type == "cuda"):
+            yield
+
+    def region(self, epsilon: float) -> Region:
+        """Return the ball of a size, clipped to the model's range."""
+        low, high = self.evaluated.input.range or (-math.inf, math.inf)
+        return Region(self.norm, epsilon, low, high)
+
+    def climbed(self, x: torch.Tensor, start: torch.Tensor, loss: Loss, region: Region, steps: int) -> torch.Tensor:
+        """Return points (n, ...) of the region around x that steps along a loss's gradient lead to: PGD.
+
+        They are looked for in evaluation: figures of batch normalisation are those of the data, not of the search.
+
+        Args:
+            x: (n, ...) inputs.
+            start: (n, ...) where the search begins, within the region.
+            loss: of scores (n, classes), (n,).
+            region: to stay in.
+            steps: how many, each of 2.5 times the region's size over their number, or all of it where there is one.
+        """
+        if region.epsilon == 0:
+            return x
+        length = region.epsilon * min(1.25 if steps == 1 else SLOPE / steps, 1.25)
+        into = _projection(region, x)
+        points = start
+        with self.trained.evaluation():
+            for _ in range(steps):
+                points = points.detach().requires_grad_()
+                (slope,) = torch.autograd.grad(loss(self.scores(points)).sum(), points)
+                points = into(points.detach() + length * steepest(slope, region.norm))
+        return points.detach()
+
+    def leads(self, x: torch.Tensor, labels: torch.Tensor, epsilon: float, bounder: Bounder) -> torch.Tensor:
+        """Return a lower bound (n, classes) of how far each label scores above every class, with gradients.
+
+        The bounds are of the network in evaluation, as it stands.
+        """
+        bounding = Bounding(self.evaluated, bounder, learning=True)
+        return bounding.leads(bounding.inputs(x, self.norm, epsilon), labels)
+
+
+def _projection(region: Region, x: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return what moves points into the region around x: of linf a box, which is the same at every step."""
+    if region.norm is not Norm.LINF:
+        return lambda points: region.project(x, points)
+    lower, upper = region.box(x)
+    return lambda points: torch.minimum(torch.maximum(points, lower), upper)

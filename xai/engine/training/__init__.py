@@ -1,0 +1,1 @@
+"""Training: data in parts, the trained network as a file, what it reaches beside its parent."""

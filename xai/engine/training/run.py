@@ -1,0 +1,304 @@
+"""One training from data to file: train, write, measure the outcome on held-out images, and its parent beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from xai.data.dataset import DataSet
+from xai.engine.asked import certify
+from xai.engine.attack import attack
+from xai.engine.facts import model_record, versions
+from xai.engine.shards import OtherRunError, keep
+from xai.engine.started import Started
+from xai.engine.sweep import cores
+from xai.engine.training.findings import course
+from xai.engine.training.parts import Loaded, Split, archived, check_classes, split
+from xai.engine.training.plan import TrainPlan
+from xai.engine.training.result import CARD, Result, drawn_anew, result
+from xai.errors import UsageError
+from xai.models.card import Lineage
+from xai.models.model import Model
+from xai.models.trainable import Trainable, trainable
+from xai.reports.artefacts import FolderStore, MemoryStore, Store, put_named
+from xai.reports.diff import Comparison, compare
+from xai.reports.folder import BEFORE, DIFF, DIFF_DATA, REPORT, artefacts_of, publish, writing
+from xai.reports.html.diff import render_diff
+from xai.reports.records import Finding, InputRecord
+from xai.reports.run import Run
+from xai.robustness.training.learner import Learner
+from xai.robustness.training.trainer import Tell, Trainer, nobody, nothing
+from xai.robustness.training.watch import Watch
+from xai.runtime import Runtime
+from xai.version import __version__
+
+FOLDER = "training"  # that keeps what is done, in a run's folder
+_PLAN = "plan.json"
+HELD_OUT = "held-out.npz"
+FIGURES = ("accuracy", "robust accuracy", "certified accuracy")  # of the outcome that a card tells
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network that was trained, and what became of it.
+
+    Args:
+        run: the course of the training, and the outcome on held-out images.
+        before: the same measurements of the parent.
+        result: the file, its card, and the model that is opened from it.
+    """
+
+    run: Run
+    before: Run
+    result: Result
+
+    @property
+    def model(self) -> Model:
+        """The trained model."""
+        return self.result.model
+
+    @property
+    def network(self) -> nn.Module:
+        """The trained module."""
+        return self.result.network
+
+    @cached_property
+    def comparison(self) -> Comparison:
+        """What became of the parent's answers."""
+        return compare(self.before, self.run)
+
+    def publish(self, partial: Path) -> None:
+        """Write both runs and their comparison into a folder that holds their arrays already."""
+        found = self.comparison
+        publish(self.before, partial / BEFORE)
+        (partial / DIFF_DATA).write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (partial / DIFF).write_text(render_diff(found), encoding="utf-8")
+        publish(self.run, partial)
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Write model, card, both runs and their comparison to a folder, all or nothing; return report.html's path."""
+        with writing(Path(folder), overwrite=overwrite) as partial:
+            for run, place in ((self.before, partial / BEFORE), (self.run, partial)):
+                for name in artefacts_of(run.record):
+                    FolderStore(place).write(name, run.store.read(name))
+            self.publish(partial)
+        return Path(folder) / REPORT
+
+
+def train(
+    model: Model,
+    data: DataSet,
+    plan: TrainPlan,
+    *,
+    held: DataSet | None = None,
+    runtime: Runtime | None = None,
+    store: Store | None = None,
+    before: Store | None = None,
+    folder: Path | None = None,
+    place: Path | None = None,
+    jobs: int | None = None,
+    tell: Tell = nobody,
+    command: str = "",
+    notes: Sequence[str] = (),
+) -> Trained:
+    """Train a copy of a model's network, and measure it and its parent on images that neither training saw.
+
+    Args:
+        model: the parent; it stays as it is.
+        data: images with labels.
+        plan: what is asked.
+        held: images that the outcome is measured on; default a fifth of the data, drawn by the seed.
+        runtime: device, seed, threads, memory, progress.
+        store: keeps the arrays; default memory.
+        before: keeps those of the parent's measurement.
+        folder: keeps a checkpoint, so that a killed run goes on to the same weights; default none.
+        place: where the trained file will stand, for its record.
+        jobs: shards of the measurement at once.
+        tell: is told the row of every epoch that is done.
+        command: what makes this run again.
+        notes: what a reader must know of the whole run.
+
+    Raises:
+        UsageError: labels are missing, of one class only, or the images too few; or the folder is another run's.
+        DivergedError: the loss became infinite, or answers guesses.
+    """
+    runtime = runtime or Runtime(device=model.device)
+    runtime = replace(runtime, threads=runtime.threads or cores())  # the weights depend on it in their last digits
+    stores = [one if one is not None else MemoryStore() for one in (store, before)]
+    started = Started("train", command)
+    parts = split(data, held, runtime)
+    _begin(folder, model, parts, plan, runtime)
+    work = _Work(model, parts, plan, runtime, folder, tell)
+    trainer, ended = work.trained()
+    made = result(work.network, work.lineage, place)
+    measuring = _Measuring(plan, parts.held_out, runtime, folder, jobs)
+    after = measuring.of(made.model, stores[0], "after")
+    earlier = measuring.of(model, stores[1], "before")
+    made = replace(made, model=_carded(made.model, after))
+    files = {"model": put_named(stores[0], made.content, made.name), "card": put_named(stores[0], made.card, CARD)}
+    if parts.split_off and (held_out := archived(Loaded(parts.held_out, torch.device("cpu"), runtime))):
+        files["held out"] = put_named(stores[0], held_out, HELD_OUT)
+    told = course(
+        trainer,
+        plan,
+        work.lineage,
+        ended=ended,
+        held_out=len(parts.held_out),
+        frozen=work.frozen,
+        notes=(*work.notes, *made.notes),
+        files=files,
+        store=stores[0],
+    )
+    shared = dict.fromkeys([*notes, *data.notes, *after.notes])
+    run = started.finished(
+        model_record(made.model),
+        runtime.settings(),
+        stores[0],
+        inputs=after.inputs,
+        findings=(told, *after.findings),
+        notes=shared,
+    )
+    parent = replace(started, verb="attack").finished(
+        model_record(model),
+        runtime.settings(),
+        stores[1],
+        inputs=earlier.inputs,
+        findings=earlier.findings,
+        notes=earlier.notes,
+    )
+    return Trained(run, parent, made)
+
+
+def _begin(folder: Path | None, model: Model, parts: Split, plan: TrainPlan, runtime: Runtime) -> None:
+    """Refuse to go on with another run's checkpoint."""
+    if folder is None:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    listings = [part.listing for part in (parts.training, parts.validation, parts.held_out)]
+    asked = [model.fingerprint, model.card.model_dump(mode="json"), listings, plan.described()]
+    text = json.dumps([*asked, runtime.settings(), versions()], sort_keys=True, default=str)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    file = folder / _PLAN
+    if not file.exists():
+        keep(file, json.dumps(digest))
+    elif json.loads(file.read_text()) != digest:
+        raise OtherRunError(folder.parent, "model, data or options differ")
+
+
+class _Work:
+    """The training itself."""
+
+    def __init__(
+        self,
+        model: Model,
+        parts: Split,
+        plan: TrainPlan,
+        runtime: Runtime,
+        folder: Path | None,
+        tell: Tell,
+    ) -> None:
+        self.model, self.plan, self.runtime, self.folder, self.tell = model, plan, runtime, folder, tell
+        self.training = Loaded(parts.training, model.device, runtime)
+        self.validation = Loaded(parts.validation, model.device, runtime)
+        self.notes = list(check_classes(self.training.labels, model, parts.training.source))
+        skipped = len(self.training.skipped) + len(self.validation.skipped)
+        self.notes += [f"{skipped} images could not be read, and are left out"] if skipped else []
+        self.network: Trainable = trainable(model)
+        self.notes += self.network.notes
+        if plan.scratch and (left := drawn_anew(self.network.own, runtime.seed)):
+            raise UsageError(
+                f"the weights of {', '.join(left[:3])} cannot be drawn anew: these modules have no reset_parameters; "
+                "give the architecture without weights, such as net.py:function"
+            )
+        self.prepare = nothing
+        self.frozen = 0
+        self.lineage = Lineage(
+            parent=model.source,
+            parent_fingerprint=model.fingerprint,
+            data=parts.training.source,
+            data_digest=self.training.digest,
+            images=len(self.training),
+            objective=plan.objective.about.name,
+            parameters={name: value for name, value in plan.described().items() if not isinstance(value, list)},
+            seed=runtime.seed,
+            version=__version__,
+        )
+
+    def trained(self) -> tuple[Trainer, str]:
+        """Train, and return the trainer with why it ended."""
+        learner = Learner(self.network, self.plan.norm)
+        x, labels = self.validation.all()
+        watch = Watch(learner, self.plan.objective, x, labels, self.plan.epsilon, self.runtime)
+        trainer = Trainer(
+            learner,
+            self.plan.objective,
+            self.plan.recipe,
+            self.plan.epsilon,
+            self.training,
+            watch,
+            self.runtime,
+            prepare=self.prepare,
+            folder=self.folder,
+            tell=self.tell,
+        )
+        return trainer, trainer.run()
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What was found of a model."""
+
+    findings: tuple[Finding, ...]
+    inputs: tuple[InputRecord, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Measuring:
+    """How both models are measured."""
+
+    plan: TrainPlan
+    data: DataSet
+    runtime: Runtime
+    folder: Path | None
+    jobs: int | None
+
+    def of(self, model: Model, store: Store, name: str) -> _Measured:
+        """Attack a model on the held-out images, and bound it where it was trained for that."""
+        runtime = replace(self.runtime, threads=0)  # shards choose their own
+        room, jobs = self._room(name, "attack"), self.jobs
+        asked = self.plan.attacking(model)
+        runs = [attack(model, self.data, asked, runtime=runtime, store=store, folder=room, jobs=jobs)]
+        bounded = self.plan.bounding(model)
+        if bounded is not None:
+            room = self._room(name, "bounds")
+            more = certify(self.data, bounded, runtime=runtime, store=store, folder=room, jobs=jobs, examples=0)
+            runs.append(more)
+        inputs = {entry.id: entry for run in runs for entry in run.record.inputs}
+        notes = dict.fromkeys(note for run in runs for note in run.record.notes)
+        return _Measured(tuple(one for run in runs for one in run.findings), tuple(inputs.values()), tuple(notes))
+
+    def _room(self, *names: str) -> Path | None:
+        if self.folder is None:
+            return None
+        room = self.folder.joinpath("-".join(names))
+        room.mkdir(parents=True, exist_ok=True)
+        return room
+
+
+def _carded(model: Model, found: _Measured) -> Model:
+    """Return a model whose card tells what was measured of it on held-out images."""
+    figures: dict[str, str | int | float] = {
+        name: value.value
+        for finding in found.findings
+        for name, value in finding.values.items()
+        if name.startswith(FIGURES) and isinstance(value.value, float)
+    }
+    return replace(model, card=model.card.model_copy(update={"measured": figures}))
