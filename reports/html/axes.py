@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import count, groupby
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +13,8 @@ WIDTH, HEIGHT, LEFT, BOTTOM = 420, 220, 52, 42  # of a curve's drawing, in its o
 RIGHT, TOP = WIDTH - 8, 8
 POINTS = 200  # of a curve at most
 SHARES = (0, 0.25, 0.5, 0.75, 1)
+ABOVE, BESIDE = 16, 80  # room for words over a drawing and at the right ends of its lines
+APART = 18  # lines of words, so that they can be read one by one
 
 
 class Axes:
@@ -64,6 +69,70 @@ class Axes:
         }
 
 
+class Plane:
+    """Numbers over numbers, several lines of them, with room for words above and at the lines' right ends.
+
+    Args:
+        across: the first and the last number from left to right; where they are one, it stands in the middle.
+        down: the lowest and the highest number.
+    """
+
+    top, bottom, left, right = TOP + ABOVE, HEIGHT - BOTTOM, LEFT, RIGHT - BESIDE
+
+    def __init__(self, across: tuple[float, float], down: tuple[float, float]) -> None:
+        self._across, self._down = across, down
+
+    def across(self, number: float) -> float:
+        """Return where a number stands from left to right."""
+        return round(self.left + _part(number, *self._across) * (self.right - self.left), 1)
+
+    def down(self, number: float) -> float:
+        """Return where a number stands from top to bottom."""
+        return round(self.bottom - _part(number, *self._down) * (self.bottom - self.top), 1)
+
+    def places(self, numbers: Sequence[tuple[float, float | None]]) -> list[list[tuple[float, float]]]:
+        """Return the places of a line, in parts: it is broken where a number is None."""
+        return [
+            [(self.across(at), self.down(number)) for at, number in part if number is not None]
+            for known, part in groupby(numbers, key=lambda pair: pair[1] is not None)
+            if known
+        ]
+
+    def frame(self, across: Sequence[float], down: Sequence[tuple[float, str]]) -> dict[str, Any]:
+        """Return what a template needs to draw the axes.
+
+        Args:
+            across: the numbers that are written below.
+            down: those that are written on the left, with their words.
+        """
+        return {
+            "width": WIDTH,
+            "height": HEIGHT,
+            "left": self.left,
+            "right": self.right,
+            "top": self.top,
+            "bottom": self.bottom,
+            "down": [{"at": self.down(tick), "text": text} for tick, text in down],
+            "across": [{"at": self.across(tick), "text": f"{tick:g}"} for tick in across],
+        }
+
+
+def spread(places: Sequence[float], last: float) -> list[float]:
+    """Return where words stand that belong to these places from top to bottom: near them, and never on each other.
+
+    Args:
+        places: in any order.
+        last: the lowest place that is free.
+    """
+    order = sorted(range(len(places)), key=lambda index: places[index])
+    free, found = last - APART * (len(places) - 1), [0.0] * len(places)
+    least = -math.inf
+    for index in order:
+        least = found[index] = max(least, min(places[index], free))
+        least, free = least + APART, free + APART
+    return found
+
+
 def ticks(widest: float) -> list[float]:
     """Return round numbers from 0 to at most the widest, four to seven of them."""
     step = _step(widest)
@@ -74,6 +143,18 @@ def ticks_between(low: float, high: float) -> list[float]:
     """Return round numbers between two, zero among them where it lies there."""
     step = _step(high - low)
     return [step * count for count in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
+def whole_ticks(low: int, high: int) -> list[int]:
+    """Return round whole numbers between two, seven of them at most."""
+    steps = (part * 10**power for power in count() for part in (1, 2, 5))
+    step = next(step for step in steps if (high - low) // step < 7)
+    return [number for number in range(low, high + 1) if number % step == 0]
+
+
+def _part(number: float, low: float, high: float) -> float:
+    """Return which part of the way from one number to another lies before a third."""
+    return (number - low) / (high - low) if high > low else 0.5
 
 
 def _step(width: float) -> float:

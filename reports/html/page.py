@@ -141,6 +141,18 @@ _HEADS = {
         alone_first=True,
         noun="image",
     ),
+    "train": Head(
+        title="what did it learn?",
+        kicker="training report",
+        before="What did",
+        after=" learn?",
+        caution="What counts is measured on images that had no part in training. Training against attacks or with "
+        "bounds proves nothing by itself: what is proved, other findings say.",
+        alone="What was trained, and what came of it",
+        about_alone="The training comes first, then what was measured of the network that it gave.",
+        alone_first=True,
+        noun="image",
+    ),
     "inspect": Head(
         title="a look inside",
         kicker="inspection report",
