@@ -14,8 +14,10 @@ from xai.errors import AnalysisError, NotApplicableError
 from xai.models.export import InputUnits, evaluating
 from xai.models.graph import Graph, attribute
 from xai.models.model import Model
+from xai.models.onnx.program import OnnxProgram
 from xai.models.program import Program
 
+PROGRAMS = (OnnxProgram, Program, torch.jit.ScriptModule)  # what a file brings that holds no modules
 FIXED = (
     "the file holds a program as it runs in evaluation: its weights are trained, figures of batch normalisation stay "
     "as they are, and there is no dropout"
@@ -74,7 +76,7 @@ def trainable(model: Model) -> Trainable:
         raise NotApplicableError(f"the model is a black box, and only weights can be trained: {model.no_graph}")
     if model.draws and model.graph is None:
         raise NotApplicableError("the network draws random numbers in evaluation, too: it gives no answer to train")
-    found = _program(model) if isinstance(model.network, Program | torch.jit.ScriptModule) else _modules(model)
+    found = _program(model) if isinstance(model.network, PROGRAMS) else _modules(model)
     if not found.learnt:
         raise NotApplicableError("the network has no weights that could be trained")
     return found

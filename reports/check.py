@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from xai.errors import TamperedError, UsageError
-from xai.reports.artefacts import BYTES, ROWS, FolderStore, get, get_bytes, get_rows
+from xai.reports.artefacts import BYTES, NAMED, ROWS, FolderStore, get, get_bytes, get_rows
 from xai.reports.audit import reevaluate
 from xai.reports.derived import derived, differing
 from xai.reports.evidence import Evidence
@@ -167,7 +167,7 @@ def _named(record: RunRecord) -> Iterator[tuple[str, Artefact]]:
 
 def _misread(run: Evidence, artefact: Artefact) -> str:
     """Return what is wrong with an artefact, "" if nothing is."""
-    if Path(artefact.path).stem != artefact.sha256:
+    if artefact.path not in NAMED and Path(artefact.path).stem != artefact.sha256:
         return f"its file {artefact.path} is not named by its sha256"
     try:
         if artefact.dtype == ROWS:

@@ -130,6 +130,11 @@ class Comparison(Record):
         """Outcomes that fewer images have than chance explains."""
         return [one for one in self.outcomes if one.declined]
 
+    @property
+    def risen(self) -> list[Outcome]:
+        """Outcomes that more images have than chance explains."""
+        return [one for one in self.outcomes if one.difference > 0 and one.adjusted < SIGNIFICANT]
+
     def exit_code(self, fail_on: FailOn = "decline") -> int:
         """Return 1 where something newly fails: a requirement; a decline, too; or a single image, too."""
         words = ("never", "requirement", "decline", "image")

@@ -41,7 +41,9 @@ def told(comparison: Comparison) -> str:
         for count, noun in ((failing, "requirement"), (declined, "outcome"))
         if count
     ]
-    return f"{' and '.join(parts)}." if parts else "Nothing newly fails that was compared."
+    risen = len(comparison.risen)
+    better = f"; {risen} outcome{' is' if risen == 1 else 's are'} better" if risen else ""
+    return f"{' and '.join(parts)}{better}." if parts else f"Nothing newly fails that was compared{better}."
 
 
 def _first(images: list[Image]) -> list[Image]:

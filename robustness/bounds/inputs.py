@@ -77,6 +77,16 @@ class Inputs:
         """
         assert self.radius is not None
         radius = self.radius.expand(slope.shape[:2])
+        low, high = self._multipliers(slope, room, radius)
+        found = torch.fmin(self._dual(slope, room, high, radius), self._dual(slope, room, low, radius))
+        found = torch.fmin(found, (slope * room).sum(-1))
+        return torch.where(radius > 0, found, torch.zeros_like(found))
+
+    @torch.no_grad()  # at the best multiplier the bound does not follow it
+    def _multipliers(
+        self, slope: torch.Tensor, room: torch.Tensor, radius: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return two multipliers of the ball that the best one lies between."""
         low = torch.zeros_like(radius)
         steepest = slope.amax(-1)
         high = steepest if self.norm is Norm.L1 else slope.square().sum(-1).sqrt() / radius.clamp(min=1e-300)
@@ -84,9 +94,7 @@ class Inputs:
             middle = (low + high) / 2
             fits = self._size(self._best(slope, room, middle)) <= radius
             low, high = torch.where(fits, low, middle), torch.where(fits, middle, high)
-        found = torch.fmin(self._dual(slope, room, high, radius), self._dual(slope, room, low, radius))
-        found = torch.fmin(found, (slope * room).sum(-1))
-        return torch.where(radius > 0, found, torch.zeros_like(found))
+        return low, high
 
     def _best(self, slope: torch.Tensor, room: torch.Tensor, multiplier: torch.Tensor) -> torch.Tensor:
         """Return the change that is best at that price of its size."""

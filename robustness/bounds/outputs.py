@@ -91,7 +91,7 @@ class Bounding:
         large = self.bounder.single and self.program.work > LARGE and not self.program.faint
         single = self.learning or large
         dtype = torch.float32 if single else self.bounder.dtype
-        return Analysis(self.program.steps, inputs, Rounding(self.arithmetic, dtype))
+        return Analysis(self.program.steps, inputs, Rounding(self.arithmetic, dtype, ignored=self.learning))
 
     @torch.no_grad()
     def outputs(self, inputs: Inputs | Analysis) -> Interval:

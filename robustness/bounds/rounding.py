@@ -41,10 +41,12 @@ class Rounding:
     Args:
         arithmetic: of the network.
         dtype: in which bounds are computed.
+        ignored: whether nothing is to be covered: of numbers that a network learns by, which prove nothing.
     """
 
     arithmetic: Arithmetic
     dtype: torch.dtype
+    ignored: bool = False
 
     def forward(self, magnitude: torch.Tensor, terms: int) -> torch.Tensor:
         """Return what a step's outputs (batch, ...) can be off by, when intervals go through it.
@@ -59,6 +61,8 @@ class Rounding:
 
     def share(self, terms: int) -> float:
         """Return the largest relative error of so many roundings, the network's and the interval's own."""
+        if self.ignored:
+            return 0.0
         found = gamma(terms + 4, HALF[self.dtype])
         if self.arithmetic is Arithmetic.FLOAT:
             found += gamma(terms + 4, HALF[torch.float32])
@@ -66,6 +70,8 @@ class Rounding:
 
     def floor(self, terms: int) -> float:
         """Return the largest error of so many products that are too small for a relative one."""
+        if self.ignored:
+            return 0.0
         return terms * SMALLEST[torch.float32 if self.arithmetic is Arithmetic.FLOAT else self.dtype] * 2
 
     def outwards(self, box: Interval, terms: int) -> Interval:
