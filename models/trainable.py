@@ -14,6 +14,7 @@ from xai.errors import AnalysisError, NotApplicableError
 from xai.models.export import InputUnits, evaluating
 from xai.models.graph import Graph, attribute
 from xai.models.model import Model
+from xai.models.onnx.program import OnnxProgram
 from xai.models.program import Program
 
 FIXED = (
@@ -74,14 +75,19 @@ def trainable(model: Model) -> Trainable:
         raise NotApplicableError(f"the model is a black box, and only weights can be trained: {model.no_graph}")
     if model.draws and model.graph is None:
         raise NotApplicableError("the network draws random numbers in evaluation, too: it gives no answer to train")
-    found = _program(model) if isinstance(model.network, Program | torch.jit.ScriptModule) else _modules(model)
+    found = _program(model) if is_program(model.network) else _modules(model)
     if not found.learnt:
         raise NotApplicableError("the network has no weights that could be trained")
     return found
 
 
+def is_program(network: nn.Module) -> bool:
+    """Say whether a network is what a file brings as a program (ONNX, torch.export, TorchScript), without layers."""
+    return isinstance(network, Program | OnnxProgram | torch.jit.ScriptModule)
+
+
 def _program(model: Model) -> Trainable:
-    network = _copied(model.needed_graph().module)
+    network = copied(model.needed_graph().module)
     assert isinstance(network, fx.GraphModule)
     for parameter in network.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
@@ -90,7 +96,7 @@ def _program(model: Model) -> Trainable:
 
 def _modules(model: Model) -> Trainable:
     assert model.network is not None
-    network = InputUnits(_copied(model.network), model.input).to(model.device)
+    network = InputUnits(copied(model.network), model.input).to(model.device)
     graph = None if model.graph is None else _sharing(model.graph, network)
     return Trainable(model, network, _around(model, network, graph))
 
@@ -134,7 +140,8 @@ def _tree(tensors: dict[str, torch.Tensor]) -> nn.Module:
     return root
 
 
-def _copied(network: nn.Module) -> nn.Module:
+def copied(network: nn.Module) -> nn.Module:
+    """Return a copy of a network with tensors of its own; raise AnalysisError if it cannot be copied."""
     try:
         return copy.deepcopy(network)
     except Exception as error:  # whatever the user's own modules raise
