@@ -192,6 +192,22 @@ def test_as_many_classes_as_before_still_get_a_fresh_head(digits: Model) -> None
     assert not torch.equal(weights(other.network)["head.weight"], weights(digits.network)["head.weight"])
 
 
+def test_a_layer_that_only_derives_of_a_linear_one_is_not_exchanged_for_a_plain_one() -> None:
+    class Cosine(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.normalize(x) @ nn.functional.normalize(self.weight).T
+
+    with pytest.raises(UsageError, match="0 of its layers have 4 outputs"):
+        with_head(xai.load(seeded(lambda: Cosine(6, 4)), shape=(6,)), NAMES)
+
+
+def test_the_call_that_made_it_is_known(digits: Model) -> None:
+    other = xai.with_head(digits, NAMES, seed=2)
+    assert other.call == "xai.with_head(xai.load('sample:digits'), ['cat', 'dog', 'owl'], seed=2)"
+    again = eval(other.call, {"xai": xai})
+    assert again.fingerprint == other.fingerprint
+
+
 @pytest.mark.parametrize("kind", ["beside", "scaled", "more"])
 def test_outputs_that_do_not_come_of_one_last_layer_alone_are_refused(kind: str) -> None:
     with pytest.raises(UsageError, match=r"expected a network whose \d outputs come of one last .* received Wired"):
