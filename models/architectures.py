@@ -78,6 +78,27 @@ def build(spec: str, seed: int = 0) -> Architecture:
     raise unknown("source of architectures", library, (*LIBRARIES, "sample", "path/to/net.py"))
 
 
+def with_classes(spec: str, count: int) -> str:
+    """Return the specification of the same network with another number of classes.
+
+    Args:
+        spec: of a library or a bundled sample; how a function of a user's counts its classes is not known.
+        count: of classes.
+
+    Returns:
+        The specification, which `build` may still refuse, "" where none can be told.
+    """
+    library, _, rest = spec.partition(":")
+    if library == "sample":
+        return f"sample:{_parse(rest).name}({count})"
+    if library not in LIBRARIES:
+        return ""
+    call = _parse(rest)
+    own = {key: value for key, value in call.kwargs.items() if key not in ("weights", "pretrained", "num_classes")}
+    named = (f"{key}={value!r}" for key, value in {**own, "num_classes": count}.items())
+    return f"{library}:{call.name}({', '.join((*map(repr, call.args), *named))})"
+
+
 def sample_network(name: str, *args: Any, **kwargs: Any) -> nn.Module:
     """Return the network of a bundled sample, without its weights; (classes=3) asks for another number of them."""
     if name not in sample_names():

@@ -19,9 +19,10 @@ from xai.models.assembly import Found, assemble
 from xai.models.cache import digest_of
 from xai.models.card import Card, one_line, read_card, read_labels
 from xai.models.example import Example, example_input
+from xai.models.features import OnFeatures
 from xai.models.formats.base import StateDict, formats, read_file
 from xai.models.model import Model
-from xai.models.opaque import opaque
+from xai.models.opaque import Opaque, opaque
 from xai.models.opening import opening
 from xai.models.safety import sha256
 from xai.models.samples import sample_folder
@@ -113,6 +114,16 @@ def _told(example: Example, network: nn.Module, declared: dict[str, Any], card: 
 def _live(source: object) -> Found:
     if isinstance(source, nn.Module):
         return Found(source, "live module", type(source).__name__)
+    if isinstance(source, OnFeatures):
+        box = Opaque(source, f"{source.name} shows its scores only", last=str(source.method))
+        return Found(
+            box,
+            "live object",
+            storable(source.name),
+            card=source.card,
+            card_file=f"of {source.model.name}",
+            assumed=source.assumed,
+        )
     classes = getattr(source, "classes_", None)
     hints = {} if classes is None else {"classes": tuple(str(name) for name in classes)}
     return Found(

@@ -17,7 +17,6 @@ from xai.models.model import Model
 from xai.models.onnx.program import OnnxProgram
 from xai.models.program import Program
 
-PROGRAMS = (OnnxProgram, Program, torch.jit.ScriptModule)  # what a file brings that holds no modules
 FIXED = (
     "the file holds a program as it runs in evaluation: its weights are trained, figures of batch normalisation stay "
     "as they are, and there is no dropout"
@@ -76,10 +75,15 @@ def trainable(model: Model) -> Trainable:
         raise NotApplicableError(f"the model is a black box, and only weights can be trained: {model.no_graph}")
     if model.draws and model.graph is None:
         raise NotApplicableError("the network draws random numbers in evaluation, too: it gives no answer to train")
-    found = _program(model) if isinstance(model.network, PROGRAMS) else _modules(model)
+    found = _program(model) if is_program(model.network) else _modules(model)
     if not found.learnt:
         raise NotApplicableError("the network has no weights that could be trained")
     return found
+
+
+def is_program(network: nn.Module) -> bool:
+    """Say whether a network is what a file brings as a program (ONNX, torch.export, TorchScript), without layers."""
+    return isinstance(network, Program | OnnxProgram | torch.jit.ScriptModule)
 
 
 def _program(model: Model) -> Trainable:
@@ -137,7 +141,7 @@ def _tree(tensors: dict[str, torch.Tensor]) -> nn.Module:
 
 
 def copied(network: nn.Module) -> nn.Module:
-    """Return a copy that shares nothing; raise AnalysisError if the network cannot be copied."""
+    """Return a copy of a network with tensors of its own; raise AnalysisError if it cannot be copied."""
     try:
         return copy.deepcopy(network)
     except Exception as error:  # whatever the user's own modules raise

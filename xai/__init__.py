@@ -21,11 +21,25 @@ from xai.version import __version__
 
 if TYPE_CHECKING:
     from xai import ood
-    from xai.api import attack, audit, bounds, explain, export, inspect, load, train, verify
+    from xai.api import (
+        attack,
+        audit,
+        bounds,
+        explain,
+        export,
+        features,
+        inspect,
+        load,
+        on_features,
+        train,
+        verify,
+        with_head,
+    )
     from xai.errors import XaiError
 
 _VERBS = ("load", "attack", "audit", "bounds", "explain", "export", "inspect", "train", "verify")
-_HOMES = dict.fromkeys(_VERBS, "xai.api") | {"XaiError": "xai.errors"}
+_TRANSFER = ("features", "on_features", "with_head")
+_HOMES = dict.fromkeys((*_VERBS, *_TRANSFER), "xai.api") | {"XaiError": "xai.errors"}
 
 __all__ = [
     "XaiError",
@@ -35,11 +49,14 @@ __all__ = [
     "bounds",
     "explain",
     "export",
+    "features",
     "inspect",
     "load",
+    "on_features",
     "ood",
     "train",
     "verify",
+    "with_head",
 ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from xai.engine.choice import Parameters
 from xai.engine.deciding import plan_deciding, plan_verify
 from xai.engine.examined import EXAMPLES as SHOWN
 from xai.engine.explain import explain as run_explain
+from xai.engine.features import features as run_features
 from xai.engine.inspect import inspect as run_inspect
 from xai.engine.ood.detector import open_detector
 from xai.engine.plan import plan_explain
@@ -32,10 +33,13 @@ from xai.engine.training.run import train as run_train
 from xai.engine.verify import verify as run_verify
 from xai.errors import UsageError
 from xai.models.example import Example
+from xai.models.features import OnFeatures
 from xai.models.images import ImageLike
 from xai.models.loading import Source
 from xai.models.loading import load as load_model
 from xai.models.model import Model
+from xai.models.transfer import class_names
+from xai.models.transfer import with_head as exchange_head
 from xai.models.writing import write
 from xai.reports.policy.reading import policy_of, read_policy
 from xai.reports.run import Run
@@ -635,3 +639,85 @@ def train(
         tell=epoch or nobody,
         command=call,
     )
+
+
+# Transfer: what a network has learnt, for another task.
+
+
+def with_head(model: Model, classes: Sequence[str], *, seed: int = 0) -> Model:
+    """Return a model whose last layer is a fresh one for other classes; all before it keeps its weights.
+
+    Args:
+        model: from `load`; a live network, or a file of weights with its architecture. It stays as it is.
+        classes: two or more names, in the order of the new outputs.
+        seed: of the fresh weights, which have learnt nothing.
+
+    Raises:
+        xai.errors.UsageError: the model has no modules, or its outputs do not come of one last layer alone.
+    """
+    check_model(model)
+    check_least(0, seed=seed)
+    call = call_of("with_head", model, list(classes), seed=seed or None)
+    return replace(exchange_head(model, classes, seed=seed), call=call if model.call else "")
+
+
+def features(
+    model: Model,
+    data: Any,
+    *,
+    layer: str | None = None,
+    classes: Sequence[str] | None = None,
+    labels: str | Path | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return what a layer of a network holds for every image of a data set: rows that any estimator can be fitted to.
+
+    A layer with rows and columns, or with tokens, gives a number a channel: the mean over its places.
+
+    Args:
+        model: from `load`; it needs a graph.
+        data: as for `attack`: a path, a pair of inputs (n, ...) and labels, a list of pictures, or one picture.
+        layer: its name; default what the last linear layer reads, without one the last layer with rows and columns.
+        classes: that the labels name, where they are not the model's.
+        labels: file with a label each, for arrays that do not bring them.
+        seed: of everything random, for a network that draws random numbers.
+        progress: called with (stage, done, total).
+
+    Returns:
+        Features (n, d) float32; and labels (n,) int64, indices of the classes, -1 where one is not known, or None if
+        none is. What cannot be read is left out of both, and logged.
+
+    Raises:
+        xai.errors.UsageError: there is no such layer, or a label is no class.
+        xai.errors.NotApplicableError: the model is a black box.
+        xai.errors.RefusedFileError: no image could be read.
+    """
+    check_model(model)
+    check_least(0, seed=seed)
+    images = open_data(data, model if classes is None else _naming(model, classes), labels=labels)
+    runtime = Runtime(device=model.device, seed=seed, progress=progress or silent)
+    return run_features(model, images, layer=layer, runtime=runtime)
+
+
+def on_features(model: Model, estimator: Any, *, layer: str | None = None) -> OnFeatures:
+    """Put an estimator on a network's features: `load` opens it as a black box, and needs nothing more to be told.
+
+    Args:
+        model: from `load`; it needs a graph.
+        estimator: a classifier in the manner of scikit-learn, fitted to what `features` gave for that layer. Its
+            predict_proba is taken, of one without it decision_function. The classes are called as its classes_ are:
+            fit it to names, or give names to `load` (classes=...).
+        layer: as for `features`.
+
+    Raises:
+        xai.errors.UsageError: there is no such layer, or the estimator does not fit its features.
+        xai.errors.NotApplicableError: the model is a black box.
+    """
+    check_model(model)
+    return OnFeatures(model, estimator, layer)
+
+
+def _naming(model: Model, classes: Sequence[str]) -> Model:
+    """Return a model whose answers have other names, for labels that are not its own."""
+    return replace(model, card=model.card.model_copy(update={"classes": class_names(classes)}))

@@ -3,44 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 
 from xai.errors import NotApplicableError, UsageError
-from xai.models.graph import Graph, Layer, Tapped
+from xai.models.features import Place, before_head, kept, place_of
+from xai.models.graph import Graph, Tapped
+from xai.models.head import Found, Head, both, find_head
 from xai.models.model import Model
-from xai.models.spatial import last_spatial_layer
 from xai.robustness.ood.detectors.base import Reads, Seen
-from xai.robustness.ood.head import Found, Head, both, find_head
 
 EVERYTHING = frozenset(Reads)
 _SMALLEST = 1e-38  # of a probability, whose logarithm is taken
-
-
-@dataclass(frozen=True)
-class Place:
-    """A layer that is looked at.
-
-    Args:
-        name: as the user knows it.
-        node: of the graph.
-        layer: what is known of it; None of an operator within a module, which has no name of its own.
-    """
-
-    name: str
-    node: str
-    layer: Layer | None
-
-    def maps(self, value: torch.Tensor) -> torch.Tensor:
-        """Return its value as (n, channels, places)."""
-        if self.layer is not None and self.layer.is_feature_map:
-            return self.layer.by_channel(value).flatten(2)
-        if value.ndim == 2:
-            return value[:, :, None]
-        return value.flatten(1, -2).movedim(-1, 1)  # tokens: the last axis holds channels
 
 
 @dataclass(frozen=True)
@@ -135,7 +112,7 @@ class Reader:
             logits=logits,
             labels=_known(labels, logits),
             keys=torch.zeros_like(logits[:, 0], dtype=torch.int64) if keys is None else keys.to(inputs.device),
-            features=place.maps(values[place.node]).double().mean(2) if place else logits.new_zeros(len(logits), 0),
+            features=place.pooled(values[place.node]) if place else logits.new_zeros(len(logits), 0),
             layers={at.name: at.maps(values[at.node]) for at in places},
             head=self.head,
             classify=lambda points: self._run(points, set())[1],
@@ -150,15 +127,7 @@ class Reader:
     def _features(self) -> Place | None:
         """What the head reads, or what stands for it."""
         graph = self.model.graph
-        if graph is None:
-            return None
-        if self._found is not None:
-            return _named(graph, self._found.features)
-        try:
-            layer = last_spatial_layer(graph, self.model.input.shape)
-        except NotApplicableError:
-            return None
-        return Place(layer.name, layer.node, layer)
+        return None if graph is None else before_head(graph, self.model.input.shape, self._found)
 
     def _run(self, inputs: torch.Tensor, nodes: set[str]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Return the values of some nodes, and logits (n, classes) in float64."""
@@ -166,7 +135,7 @@ class Reader:
         wanted = nodes | ({unsquashed} if unsquashed else set())
         values: dict[str, torch.Tensor] = {}
         if wanted and self.model.graph is not None:
-            outputs = Tapped(self.model.graph.module, {node: _keep(values, node) for node in wanted}).run(inputs)
+            outputs = Tapped(self.model.graph.module, kept(values, wanted)).run(inputs)
         else:
             outputs = self.model(inputs)
         return values, self._logits(values[unsquashed] if unsquashed else outputs, raw=bool(unsquashed))
@@ -189,14 +158,6 @@ def content_keys(inputs: torch.Tensor) -> torch.Tensor:
     return torch.frombuffer(bytearray(digests), dtype=torch.int64)
 
 
-def _keep(values: dict[str, torch.Tensor], node: str) -> Callable[[torch.Tensor], torch.Tensor]:
-    def tap(value: torch.Tensor) -> torch.Tensor:
-        values[node] = value
-        return value
-
-    return tap
-
-
 def _known(labels: torch.Tensor | None, logits: torch.Tensor) -> torch.Tensor:
     """Return the labels, and the predicted class where there is none."""
     answers = logits.argmax(1)
@@ -211,16 +172,10 @@ def _known(labels: torch.Tensor | None, logits: torch.Tensor) -> torch.Tensor:
     return torch.where(given < 0, answers, given)
 
 
-def _named(graph: Graph, node: str) -> Place:
-    """Return the node as a place, by the name of the outermost layer that gives it."""
-    layer = next((layer for layer in graph.layers.values() if layer.node == node), None)
-    return Place(layer.name if layer else node, node, layer)
-
-
 def _last_maps(graph: Graph) -> list[Place]:
     """Return the last layer with rows and columns at every resolution, the finest first."""
     last: dict[tuple[int, int], str] = {}
     for layer in graph.layers.values():
         if layer.is_feature_map and layer.layout is not None and min(layer.layout.grid) > 1:
             last[layer.layout.grid] = layer.node
-    return [_named(graph, node) for node in last.values()]
+    return [place_of(graph, node) for node in last.values()]

@@ -112,6 +112,7 @@ def train(
     from xai.engine.training.run import train as run_train
     from xai.models.card import read_labels
     from xai.models.loading import load
+    from xai.models.transfer import with_head
     from xai.reports.folder import BEFORE, LOGS
     from xai.runtime import resolve_device
 
@@ -120,8 +121,6 @@ def train(
     computer = resolve_device(device)
     parent = load(model, arch=arch, card=card, labels=classes, device=computer, seed=seed, trusted=trust_model)
     if head is not None:
-        from xai.models.transfer import with_head
-
         parent = with_head(parent, read_labels(head), seed=seed)
     plan = plan_train(
         parent,

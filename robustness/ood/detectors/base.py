@@ -16,8 +16,8 @@ from typing import ClassVar
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from xai.models.head import Head
 from xai.registry import Family, Method
-from xai.robustness.ood.head import Head
 
 State = dict[str, torch.Tensor]
 

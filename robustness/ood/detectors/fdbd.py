@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from xai.models.head import Head
 from xai.registry import Kind, Method, Need
 from xai.robustness.ood.detectors.base import Detector, Evidence, Given, Reads, Seen, State, Statistic
 from xai.robustness.ood.gaussians import moments
-from xai.robustness.ood.head import Head
 from xai.robustness.ood.statistics import ClassSums
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
+from xai.models.head import Head
 from xai.registry import Kind, Method, Need
 from xai.robustness.ood.detectors.base import Detector, Evidence, Given, Reads, Seen, State, Statistic
 from xai.robustness.ood.energies import energy
 from xai.robustness.ood.gaussians import moments
-from xai.robustness.ood.head import Head
 from xai.robustness.ood.statistics import ClassSums, Reservoir
 
 _SAMPLE = 2000  # images that the scale is estimated of

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import torch
 
+from xai.models.head import Head
 from xai.models.samples.digits import Digits, split
 from xai.robustness.ood.detectors.base import Detector, Given, Seen
 from xai.robustness.ood.fitting import Fitted, Pass
-from xai.robustness.ood.head import Head
 
 DIMENSIONS, CLASSES = 12, 4
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -27,6 +27,7 @@ from xai.errors import UsageError
 from xai.models.card import Lineage
 from xai.models.model import Model
 from xai.models.trainable import Trainable, trainable
+from xai.models.transfer import frozen_but, rest_frozen
 from xai.reports.artefacts import FolderStore, MemoryStore, Store, put_named
 from xai.reports.diff import Comparison, compare
 from xai.reports.folder import BEFORE, DIFF, DIFF_DATA, REPORT, artefacts_of, publish, writing
@@ -217,8 +218,8 @@ class _Work:
                 f"the weights of {', '.join(left[:3])} cannot be drawn anew: these modules have no reset_parameters; "
                 "give the architecture without weights, such as net.py:function"
             )
-        self.prepare = nothing
-        self.frozen = 0
+        self.prepare: Callable[[], None] = nothing
+        self._freeze()
         self.lineage = Lineage(
             parent=model.source,
             parent_fingerprint=model.fingerprint,
@@ -230,6 +231,14 @@ class _Work:
             seed=runtime.seed,
             version=__version__,
         )
+
+    def _freeze(self) -> None:
+        """Leave nothing but the named layers to be trained."""
+        own, layers = self.network.own, self.plan.layers
+        if layers:
+            frozen_but(own, layers)
+            self.prepare = partial(rest_frozen, own)
+        self.frozen = sum(one.numel() for one in own.parameters() if not one.requires_grad)
 
     def trained(self) -> tuple[Trainer, str]:
         """Train, and return the trainer with why it ended."""
