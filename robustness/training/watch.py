@@ -10,9 +10,8 @@ from typing import Any
 import torch
 
 from xai.robustness import losses
-from xai.robustness.attacks.apgd_ce import ApgdCe
-from xai.robustness.attacks.base import Scene
-from xai.robustness.bounds.methods.ibp import Ibp
+from xai.robustness.attacks.base import Attack, Scene, attacks
+from xai.robustness.bounds.methods.base import bounders
 from xai.robustness.bounds.outputs import Bounding
 from xai.robustness.search import Case, search
 from xai.robustness.training.learner import Learner
@@ -20,7 +19,8 @@ from xai.robustness.training.objectives.base import Objective
 from xai.robustness.victim import Victim
 from xai.runtime import Runtime
 
-STRONGER = 20  # steps of the attack that the training does not know
+STRONGER, STEPS = "apgd-ce", 20  # the attack that the training does not know: it chooses its own steps
+CERTIFIER = "ibp"
 GAP = 0.2  # of accuracy, between both attacks: the network has learnt the one, not to withstand
 CHANCE = 1.5  # times what guessing gets right: as good as nothing learnt
 WORSE = 2.0  # times the loss of guessing
@@ -90,12 +90,12 @@ class Watch:
         with torch.no_grad():
             clean = torch.cat([victim.scores(part) for part in x.split(self._batch)])
         scene = Scene(self.learner.region(self.epsilon), self.runtime.generator("stronger", str(epoch)), targeted=False)
-        found = search(ApgdCe(steps=STRONGER), victim, Case(x, labels, None, clean), scene, batch=self._batch)
+        found = search(_stronger(), victim, Case(x, labels, None, clean), scene, batch=self._batch)
         fooled[rows] = found.distance <= self.epsilon
         return fooled
 
     def _certified(self) -> torch.Tensor:
-        bounding = Bounding(self.learner.evaluated, Ibp())
+        bounding = Bounding(self.learner.evaluated, bounders.get(CERTIFIER)())
         parts = zip(self.x.split(32), self.labels.split(32), strict=True)
         norm = self.learner.norm
         return torch.cat([bounding.certified(bounding.inputs(x, norm, self.epsilon), labels) for x, labels in parts])
@@ -103,6 +103,10 @@ class Watch:
 
 def _loss_of(labels: torch.Tensor) -> Any:
     return lambda scores: losses.cross_entropy(scores, labels)
+
+
+def _stronger() -> Attack:
+    return attacks.get(STRONGER).model_validate({"steps": STEPS})
 
 
 def _share(right: torch.Tensor) -> float:

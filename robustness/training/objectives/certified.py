@@ -9,8 +9,7 @@ from pydantic import Field
 from torch.nn.functional import cross_entropy
 
 from xai.registry import Kind, Method, Need
-from xai.robustness.bounds.methods.crown_ibp import CrownIbp
-from xai.robustness.bounds.methods.ibp import Ibp
+from xai.robustness.bounds.methods.base import bounders
 from xai.robustness.norms import Norm
 from xai.robustness.training.learner import Learner
 from xai.robustness.training.objectives.base import Objective, Step, Watched, ramp
@@ -61,8 +60,8 @@ class Certified(Objective):
 
     def _leads(self, learner: Learner, step: Step, grown: float) -> torch.Tensor:
         """Return lower bounds of the leads; CROWN-IBP's share falls as the change grows."""
-        leads = learner.leads(step.x, step.labels, step.epsilon, Ibp())
+        leads = learner.leads(step.x, step.labels, step.epsilon, bounders.get("ibp")())
         if self.bound == "ibp" or grown == 1.0:
             return leads.float()
-        tight = learner.leads(step.x, step.labels, step.epsilon, CrownIbp())
+        tight = learner.leads(step.x, step.labels, step.epsilon, bounders.get(self.bound)())
         return (grown * leads + (1 - grown) * tight).float()

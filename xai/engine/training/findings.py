@@ -11,7 +11,7 @@ from xai.reports.folder import DIFF
 from xai.reports.intervals import clopper_pearson
 from xai.reports.records import Artefact, Finding, Value
 from xai.robustness.training.trainer import Trainer
-from xai.robustness.training.watch import STRONGER, Row
+from xai.robustness.training.watch import STEPS, STRONGER, Row
 
 FIGURES = {
     "clean": "clean accuracy",
@@ -78,7 +78,7 @@ def _parameters(trainer: Trainer, plan: TrainPlan, lineage: Lineage) -> dict[str
         "epsilon as written": plan.written if plan.objective.norms else "",
         "layers": ", ".join(plan.layers) or "all",
         "watched": plan.objective.watched,
-        "stronger attack": f"APGD, {STRONGER} steps",
+        "stronger attack": f"{STRONGER}, {STEPS} steps",
         "seed": trainer.runtime.seed,
         "parent": lineage.parent,
         "parent fingerprint": lineage.parent_fingerprint,
