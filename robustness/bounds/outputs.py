@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -37,6 +38,7 @@ class Bounding:
         work: multiply-adds that one input may take; what would take more is refused.
         learning: whether leads have gradients for the weights, those of the model as it is when its program is made;
             intervals are carried in float32 then, and nothing is proved by them.
+        tensors: instead of the graph's own, by name, where it is learnt.
     """
 
     model: Model
@@ -45,6 +47,7 @@ class Bounding:
     layer: str = ""
     work: float = WORK
     learning: bool = False
+    tensors: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     @cached_property
     def program(self) -> Program:
@@ -57,6 +60,7 @@ class Bounding:
             (low + (high - low) * shares).to(self.model.device),
             graph.layer(self.layer).node if self.layer else "",
             learning=self.learning,
+            tensors=self.tensors,
         )
         found.needs(self.arithmetic)
         return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator as python_operator
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -85,7 +85,14 @@ class Program:
             )
 
 
-def program(graph: Graph, example: torch.Tensor, node: str = "", *, learning: bool = False) -> Program:
+def program(
+    graph: Graph,
+    example: torch.Tensor,
+    node: str = "",
+    *,
+    learning: bool = False,
+    tensors: Mapping[str, torch.Tensor] = {},
+) -> Program:
     """Return a network as steps.
 
     Args:
@@ -93,12 +100,13 @@ def program(graph: Graph, example: torch.Tensor, node: str = "", *, learning: bo
         example: an input (1, ...), at which the steps' values are compared with the graph's.
         node: name of the node to bound; "" for the network's output.
         learning: whether bounds have gradients for the weights; the steps are those of one gradient step then.
+        tensors: instead of the graph's own, by name.
 
     Raises:
         UnboundedError: an operator has no rule.
     """
     with torch.set_grad_enabled(learning):
-        lowering = _Lowering(graph, example)
+        lowering = _Lowering(graph, example, tensors)
     found = lowering.made[node] if node else lowering.output
     if not isinstance(found, Value):
         raise UnboundedError(f"{node or 'the output'} does not depend on the input")
@@ -119,8 +127,9 @@ def _equal(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
 class _Lowering:
     """Walks the graph once, for a batch of one; what the input does not change is computed on the way."""
 
-    def __init__(self, graph: Graph, example: torch.Tensor) -> None:
+    def __init__(self, graph: Graph, example: torch.Tensor, tensors: Mapping[str, torch.Tensor]) -> None:
         self.build = Builder(example)
+        self._tensors = tensors
         self.made: dict[str, Any] = {}
         self.output: Any = None
         self._module = graph.module
@@ -133,7 +142,8 @@ class _Lowering:
         if node.op == "placeholder":
             self.made[node.name] = self.build.input
         elif node.op == "get_attr":
-            tensor = attribute(self._module, str(node.target))
+            own = self._tensors.get(str(node.target))
+            tensor = attribute(self._module, str(node.target)) if own is None else own
             self.made[node.name] = tensor if torch.is_grad_enabled() else tensor.detach()
         elif node.op == "output":
             self.output = self._resolved(node.args[0])

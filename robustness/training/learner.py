@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from xai.models.model import Model
 from xai.models.trainable import Trainable
@@ -88,12 +90,50 @@ class Learner:
                 points = into(points.detach() + length * steepest(slope, region.norm))
         return points.detach()
 
-    def leads(self, x: torch.Tensor, labels: torch.Tensor, epsilon: float, bounder: Bounder) -> torch.Tensor:
+    @contextmanager
+    def observed(self) -> Iterator[dict[str, torch.Tensor]]:
+        """Give the figures, filled as inputs go through, by which batch normalisation in training treats its batch.
+
+        They are named as the graph names those that it treats inputs by in evaluation, and have gradients.
+        """
+        figures: dict[str, torch.Tensor] = {}
+
+        def remember(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
+            def look(module: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+                if module.training:
+                    axes = [axis for axis in range(given[0].ndim) if axis != 1]
+                    variance, mean = torch.var_mean(given[0].float(), axes, correction=0)
+                    figures[f"{name}.running_mean"], figures[f"{name}.running_var"] = mean, variance
+
+            return look
+
+        normed = ((name, one) for name, one in self.trained.network.named_modules() if isinstance(one, _BatchNorm))
+        hooks = [one.register_forward_pre_hook(remember(name)) for name, one in normed]
+        try:
+            yield figures
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def leads(
+        self,
+        x: torch.Tensor,
+        labels: torch.Tensor,
+        epsilon: float,
+        bounder: Bounder,
+        figures: Mapping[str, torch.Tensor],
+    ) -> torch.Tensor:
         """Return a lower bound (n, classes) of how far each label scores above every class, with gradients.
 
-        The bounds are of the network in evaluation, as it stands.
+        Args:
+            x: (n, ...) inputs.
+            labels: (n,) their classes.
+            epsilon: size of the change.
+            bounder: the method.
+            figures: of batch normalisation, see `observed`; those that are missing are as in evaluation. With the
+                batch's own a bound cannot be narrowed by what the next batches' figures undo (Shi et al. 2021).
         """
-        bounding = Bounding(self.evaluated, bounder, learning=True)
+        bounding = Bounding(self.evaluated, bounder, learning=True, tensors=figures)
         return bounding.leads(bounding.inputs(x, self.norm, epsilon), labels)
 
 

@@ -120,14 +120,14 @@ def events(rows: Sequence[Row], classes: int) -> list[str]:
     weak, strong = row["attacked"], row["stronger"]
     if weak is not None and strong is not None and weak - strong > GAP:
         told.append(
-            f"catastrophic overfitting: the attack of the training leaves {100 * weak:.0f} % right, a stronger one "
-            f"{100 * strong:.0f} %: the network has learnt that attack; take more of its steps"
+            "catastrophic overfitting: a stronger attack leaves far less right than the attack of the training: the "
+            "network has learnt that attack; take more of its steps"
         )
     best = max((one["stronger"] or 0.0 for one in before), default=0.0)
     if strong is not None and best - strong > GAP:
-        told.append(f"accuracy under the stronger attack fell from {100 * best:.0f} % to {100 * strong:.0f} %")
+        told.append(f"accuracy under the stronger attack is more than {100 * GAP:.0f} points below what it was")
     if len(rows) >= 3 and all(one["clean"] <= CHANCE / classes for one in rows[-3:]):
-        told.append("for three epochs the network has been right as rarely as by guessing: it learns nothing")
+        told.append("for three epochs the network has been right no more often than by guessing: it learns nothing")
     return told
 
 

@@ -165,6 +165,12 @@ def train(
 def _tell(found: Trained) -> None:
     from xai.reports.html.diff import told
 
+    began: dict[str, int] = {}
+    for row in found.epochs:
+        for event in row["events"]:
+            began.setdefault(event, row["epoch"])
+    for event, epoch in began.items():
+        say(f"alarm: from epoch {epoch} on: {event}" if epoch < found.epochs[-1]["epoch"] else f"alarm: {event}")
     for outcome in found.comparison.outcomes:
         say(
             f"{outcome.finding}, {outcome.name}: {100 * outcome.before:.1f} % of {outcome.n} before, "
@@ -189,9 +195,8 @@ def _table(plan: TrainPlan) -> Iterator[Callable[[dict[str, Any]], None]]:
         shares = [row[name] for name in ("clean", "attacked", "stronger", "certified")]
         cells = ["–" if share is None else f"{100 * share:.1f} %" for share in shares]
         spaced = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, (6, 8, 8, 9), strict=True))
-        print_row(f"{row['epoch']:5d}  {row['loss']:8.4f}  {spaced}  {row['epsilon']:8.4g}  {_time(left)}")
-        for event in row["events"]:
-            say(f"alarm: epoch {row['epoch']}: {event}")
+        mark = "  !" if row["events"] else ""
+        print_row(f"{row['epoch']:5d}  {row['loss']:8.4f}  {spaced}  {row['epsilon']:8.4g}  {_time(left)}{mark}")
 
     yield tell
 

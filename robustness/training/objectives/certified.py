@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -50,18 +51,19 @@ class Certified(Objective):
 
     def loss(self, learner: Learner, step: Step) -> torch.Tensor:
         """Return the mixture."""
-        clean = cross_entropy(learner.scores(step.x), step.labels)
+        with learner.observed() as figures:
+            clean = cross_entropy(learner.scores(step.x), step.labels)
         grown = ramp(step.share, self.warmup, max(self.ramp, self.warmup + 1e-6))
         if not grown:
             return clean
         kappa = 1 - (1 - self.kappa) * grown
-        worst = cross_entropy(-self._leads(learner, step, grown), step.labels)
+        worst = cross_entropy(-self._leads(learner, step, grown, figures), step.labels)
         return kappa * clean + (1 - kappa) * worst
 
-    def _leads(self, learner: Learner, step: Step, grown: float) -> torch.Tensor:
+    def _leads(self, learner: Learner, step: Step, grown: float, figures: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return lower bounds of the leads; CROWN-IBP's share falls as the change grows."""
-        leads = learner.leads(step.x, step.labels, step.epsilon, bounders.get("ibp")())
+        leads = learner.leads(step.x, step.labels, step.epsilon, bounders.get("ibp")(), figures)
         if self.bound == "ibp" or grown == 1.0:
             return leads.float()
-        tight = learner.leads(step.x, step.labels, step.epsilon, bounders.get(self.bound)())
+        tight = learner.leads(step.x, step.labels, step.epsilon, bounders.get(self.bound)(), figures)
         return (grown * leads + (1 - grown) * tight).float()

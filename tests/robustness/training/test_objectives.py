@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from xai.models.model import Model
 from xai.models.trainable import trainable
+from xai.robustness.bounds.methods.base import bounders
 from xai.robustness.norms import Norm, size
 from xai.robustness.training.learner import Learner
 from xai.robustness.training.objectives.adversarial import Adversarial
@@ -144,3 +145,34 @@ def test_l2_points_use_the_whole_ball(digits: Model) -> None:
         one.x, one.x, lambda scores: F.cross_entropy(scores, one.labels, reduction="none"), region, 7
     )
     assert (size(points - one.x, Norm.L2) > 0.3).all()
+
+
+def test_bounds_are_learnt_with_the_batch_s_own_figures(learner: Learner, digits: Model) -> None:
+    """With figures of earlier batches, weights would shrink bounds that the next batches blow up again."""
+    one = step(digits, 0.002)
+    learner.trained.network.train()
+    with learner.observed() as figures:
+        learner.scores(one.x)
+    names = {name for name, _ in learner.trained.network.named_buffers() if "running" in name}
+    assert figures.keys() == names
+    moved = {name: 3 * figure.detach() + 1 for name, figure in figures.items()}
+    loss = {}
+    for scale in (1.0, 100.0):
+        for name, buffer in learner.trained.network.named_buffers():
+            if name.endswith("running_var"):
+                buffer.mul_(scale)
+        loss[scale] = Certified(kappa=0.0).loss(learner, one)
+    torch.testing.assert_close(loss[1.0], loss[100.0], rtol=1e-4, atol=1e-4)
+    ibp = bounders.get("ibp")()
+    found, other = (learner.leads(one.x, one.labels, 0.002, ibp, tensors) for tensors in (figures, moved))
+    assert not torch.allclose(found, other)
+    learner.trained.network.eval()
+    with learner.observed() as none:
+        learner.scores(one.x)
+    assert not none
+
+
+def test_the_network_s_hooks_are_gone_afterwards(learner: Learner, digits: Model) -> None:
+    with pytest.raises(ZeroDivisionError), learner.observed():
+        raise ZeroDivisionError
+    assert not any(module._forward_pre_hooks for module in learner.trained.network.modules())

@@ -29,9 +29,7 @@ class Net(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 3)
-        )
+        self.layers = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 3))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.layers(x)
@@ -191,9 +189,9 @@ def row(**figures: Any) -> dict[str, Any]:
 def test_catastrophic_overfitting_is_noticed() -> None:
     assert events([row(attacked=0.8, stronger=0.75)], 10) == []
     (told,) = events([row(attacked=0.9, stronger=0.1)], 10)
-    assert told.startswith("catastrophic overfitting: the attack of the training leaves 90 % right")
+    assert told.startswith("catastrophic overfitting: a stronger attack leaves far less right")
     (fell,) = events([row(attacked=0.6, stronger=0.6), row(attacked=0.3, stronger=0.3)], 10)
-    assert "fell from 60 % to 30 %" in fell
+    assert "more than 20 points below" in fell
 
 
 def test_learning_nothing_is_noticed_and_divergence_is_more_than_that() -> None:
@@ -203,13 +201,6 @@ def test_learning_nothing_is_noticed_and_divergence_is_more_than_that() -> None:
     assert diverges([row(clean=0.1, loss=50.0), row(clean=0.1, loss=60.0)], 10)
     assert not diverges([row(clean=0.1, loss=60.0), row(clean=0.1, loss=50.0)], 10)
     assert not diverges([row(clean=0.8, loss=50.0), row(clean=0.8, loss=60.0)], 10)
-
-
-def test_training_by_one_step_overfits_to_it_and_that_is_seen() -> None:
-    """A saturated network hides its gradient from the first step, and another attack goes around it."""
-    one = trainer(objective=Adversarial(steps=1), epochs=1, epsilon=0.3)
-    one.run()
-    assert one.rows[0]["attacked"] >= one.rows[0]["stronger"]
 
 
 def test_the_learning_rate_rises_and_falls() -> None:

@@ -11,7 +11,7 @@ from xai.reports.folder import DIFF
 from xai.reports.intervals import clopper_pearson
 from xai.reports.records import Artefact, Finding, Value
 from xai.robustness.training.trainer import Trainer
-from xai.robustness.training.watch import STEPS, STRONGER, Row
+from xai.robustness.training.watch import STEPS, STRONGER
 
 FIGURES = {
     "clean": "clean accuracy",
@@ -60,7 +60,7 @@ def course(
         status="ok",
         parameters=_parameters(trainer, plan, lineage),
         values=_values(trainer, ended, held_out, frozen),
-        notes=(*_told(rows), *notes),
+        notes=notes,
         seconds=sum(row["seconds"] for row in rows),
         artefacts={"epochs": put_rows(store, rows), **files},
     )
@@ -109,12 +109,3 @@ def _values(trainer: Trainer, ended: str, held_out: int, frozen: int) -> dict[st
             share = Value(value=best[key], unit="share", n=watched, interval=clopper_pearson(right, watched))
             found[name] = share
     return found
-
-
-def _told(rows: list[Row]) -> tuple[str, ...]:
-    """Return what was noticed in some epoch, once each kind, with the epoch where it began."""
-    told: dict[str, str] = {}
-    for row in rows:
-        for event in row["events"]:
-            told.setdefault(event.partition(":")[0].partition(" from ")[0], f"epoch {row['epoch']}: {event}")
-    return tuple(told.values())

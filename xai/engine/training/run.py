@@ -36,7 +36,7 @@ from xai.reports.records import Finding, InputRecord
 from xai.reports.run import Run
 from xai.robustness.training.learner import Learner
 from xai.robustness.training.trainer import Tell, Trainer, nobody, nothing
-from xai.robustness.training.watch import Watch
+from xai.robustness.training.watch import Row, Watch
 from xai.runtime import Runtime
 from xai.version import __version__
 
@@ -54,11 +54,13 @@ class Trained:
         run: the course of the training, and the outcome on held-out images.
         before: the same measurements of the parent.
         result: the file, its card, and the model that is opened from it.
+        epochs: the figures of every epoch on the validation images, and what was noticed in it.
     """
 
     run: Run
     before: Run
     result: Result
+    epochs: tuple[Row, ...]
 
     @property
     def model(self) -> Model:
@@ -69,6 +71,10 @@ class Trained:
     def network(self) -> nn.Module:
         """The trained module."""
         return self.result.network
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        return self.run._repr_html_()
 
     @cached_property
     def comparison(self) -> Comparison:
@@ -174,7 +180,7 @@ def train(
         findings=earlier.findings,
         notes=earlier.notes,
     )
-    return Trained(run, parent, made)
+    return Trained(run, parent, made, tuple(trainer.rows))
 
 
 def _begin(folder: Path | None, model: Model, parts: Split, plan: TrainPlan, runtime: Runtime) -> None:
