@@ -96,7 +96,10 @@ def _program(model: Model) -> Trainable:
 
 def _modules(model: Model) -> Trainable:
     assert model.network is not None
-    network = InputUnits(copied(model.network), model.input).to(model.device, memory_format=torch.channels_last)
+    network = InputUnits(copied(model.network), model.input).to(model.device)
+    for parameter in network.parameters():
+        if parameter.ndim == 4:  # kernels: their convolutions run faster so on a CPU, see export
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     graph = None if model.graph is None else _sharing(model.graph, network)
     return Trainable(model, network, _around(model, network, graph))
 
