@@ -262,6 +262,14 @@ def test_a_class_without_an_image_is_told(plain: Model) -> None:
     assert any("no image that is trained on is of class 2" in note for note in found.run.findings[0].notes)
 
 
+def test_held_out_images_that_were_trained_on_are_told(plain: Model) -> None:
+    x, y = numbers(100)
+    apart = train(plain, (x[:80], y[:80]), held=(x[80:], y[80:]), epochs=1)
+    assert not any("flattered" in note for note in apart.run.record.notes)
+    shared = train(plain, (x[:80], y[:80]), held=(x[70:], y[70:]), epochs=1)
+    assert any("10 of 30 held-out images were trained on" in note for note in shared.run.record.notes)
+
+
 def test_early_stopping_and_its_reason(plain: Model) -> None:
     found = train(plain, numbers(200), epochs=200, lr=1e-2, patience=2)
     values = found.run["standard"].values

@@ -89,11 +89,13 @@ class Loaded:
         inputs, labels, digests = [], [], []
         self.places: list[int] = []
         self.skipped: list[Skipped] = []
+        self.seen: set[str] = set()  # digests of the images
         for part in data.shards(CHUNK):
             shard = data.read_many(part)
             self.places += shard.indices
             labels += [_label(label, data) for label in shard.labels]
             digests.append(shard.digests)
+            self.seen |= {sample.digest for sample in shard.samples}
             self.skipped += shard.skipped
             inputs += [shard.inputs.clone()] if whole else []
             runtime.progress("reading", part.stop, len(data))

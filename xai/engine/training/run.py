@@ -28,7 +28,7 @@ from xai.models.card import Lineage
 from xai.models.model import Model
 from xai.models.trainable import Trainable, trainable
 from xai.models.transfer import frozen_but, rest_frozen
-from xai.reports.artefacts import FolderStore, MemoryStore, Store, put_named
+from xai.reports.artefacts import FolderStore, MemoryStore, Store, get_rows, put_named
 from xai.reports.diff import Comparison, compare
 from xai.reports.folder import BEFORE, DIFF, DIFF_DATA, REPORT, artefacts_of, publish, writing
 from xai.reports.html.diff import render_diff
@@ -163,7 +163,7 @@ def train(
         files=files,
         store=stores[0],
     )
-    shared = dict.fromkeys([*notes, *data.notes, *after.notes])
+    shared = dict.fromkeys([*notes, *data.notes, *after.notes, *work.overlap(after, stores[0])])
     run = started.finished(
         model_record(made.model),
         runtime.settings(),
@@ -237,6 +237,14 @@ class _Work:
             seed=runtime.seed,
             version=__version__,
         )
+
+    def overlap(self, after: _Measured, store: Store) -> list[str]:
+        """Say how many of the images that the outcome is measured on were seen in the training."""
+        rows = list(get_rows(store, after.findings[0].artefacts["rows"]))
+        both = sum(row["digest"] in self.training.seen or row["digest"] in self.validation.seen for row in rows)
+        if not both:
+            return []
+        return [f"{both} of {len(rows)} held-out images were trained on, or chose the epoch: the outcome is flattered"]
 
     def _freeze(self) -> None:
         """Leave nothing but the named layers to be trained."""
