@@ -80,8 +80,8 @@ def listed(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
-def tell_run(run: Run) -> None:
-    """Say what was assumed, what was found, and what was not."""
+def tell_run(run: Run, *, figures: bool = True) -> None:
+    """Say what was assumed, what was found (with the figures of the first finding), and what was not."""
     for line in run.record.model.assumed:
         say(f"assumed: {line}")
     for line in run.record.notes:
@@ -96,7 +96,8 @@ def tell_run(run: Run) -> None:
             if entry.status == "failed" or entry.speaks == "against":
                 said = entry.sentence or f"failed: {entry.reason}"
                 say(f"{'alarm' if entry.speaks == 'against' else 'note'}: {entry.title}: {said}")
-    _tell_figures(run)
+    if figures:
+        _tell_figures(run)
 
 
 def _tell_figures(run: Run) -> None:

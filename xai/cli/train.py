@@ -156,7 +156,7 @@ def train(
             )
         found[0].publish(place.partial)
     run = found[0].run
-    tell_run(run)
+    tell_run(run, figures=False)  # of the first finding they are those of the validation images
     _tell(found[0])
     place.show(run, as_json=as_json)
     return exit_code(run)
