@@ -89,6 +89,16 @@ def test_what_it_does_not_know_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (tmp_path / "my-evaluation" / "report.html").is_file()
 
 
+def test_how_it_is_made_robust_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    whole, parts = (code.splitlines() for code in CONSOLE if "xai train" in code)
+    assert (len(whole), len(parts)) == (4, 2)
+    for line in (*whole, parts[0]):
+        assert run(shlex.split(line)[1:]) == 0, line
+    assert (tmp_path / "robust" / "diff.html").is_file()
+    assert run(shlex.split(parts[1])[1:]) == 2, "the files do not exist"
+
+
 def test_what_was_required_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("audit.yaml").write_text(next(code for language, code in BLOCKS if language == "yaml" and "require:" in code))
