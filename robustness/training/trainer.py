@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from xai.errors import AnalysisError
+from xai.errors import AnalysisError, RefusedFileError
 from xai.robustness.training.learner import Learner
 from xai.robustness.training.objectives.base import Objective, Step
 from xai.robustness.training.watch import Row, Watch, diverges, events
@@ -25,6 +25,7 @@ CHECKPOINT = "training.pt"
 
 EVERY = 60.0  # seconds between checkpoints within an epoch
 WARM, HELD = 0.05, 0.5  # shares of the training at which the learning rate has risen, and begins to fall
+WATCHED = {"clean": "clean", "attacked": "stronger", "certified": "certified"}  # by which figure epochs are compared
 Tell = Callable[[Row], None]
 
 
@@ -128,7 +129,8 @@ class Trainer:
 
     def _epoch(self) -> None:
         epoch = self.step // self.batches
-        order = torch.randperm(len(self.pictures), generator=self.runtime.generator("order", str(epoch)))
+        generator = self.runtime.generator("order", str(epoch))
+        order = torch.randperm(len(self.pictures), generator=generator, device=generator.device)
         parts = order.cpu().tensor_split(self.batches)
         self.network.train()
         self.prepare()
@@ -194,8 +196,7 @@ class Trainer:
 
     def watched(self, row: Row) -> float:
         """Return the figure by which epochs are compared."""
-        name = {"clean": "clean", "attacked": "stronger", "certified": "certified"}[self.objective.watched]
-        found = row[name]
+        found = row[WATCHED[self.objective.watched]]
         return float(row["clean"] if found is None else found)
 
     def _is_patient_no_more(self) -> bool:
@@ -231,7 +232,10 @@ class Trainer:
         os.replace(fresh.name, self.folder / CHECKPOINT)  # noqa: PTH105  # atomic, as Path.replace
 
     def _take_up(self, path: Path) -> None:
-        content: dict[str, Any] = torch.load(path, map_location=self.runtime.device, weights_only=True)
+        try:
+            content: dict[str, Any] = torch.load(path, map_location=self.runtime.device, weights_only=True)
+        except Exception as error:  # torch's reader raises whatever damaged bytes lead it to
+            raise RefusedFileError(f"checkpoint {path} is damaged; begin anew with --overwrite") from error
         self.network.load_state_dict(content["network"])
         self.optimiser.load_state_dict(content["optimiser"])
         self.step, self.best, self._kept = content["step"], content["best"], content["kept"]

@@ -117,6 +117,7 @@ def test_the_report_tells_the_story(saved: Path) -> None:
     page = (saved / "report.html").read_text(encoding="utf-8")
     assert "PGD adversarial training" in page
     assert 'href="diff.html"' in page
+    assert "chosen for its accuracy under a stronger attack" in page
     difference = (saved / "diff.html").read_text(encoding="utf-8")
     assert "Nothing newly fails that was compared; 1 outcome is better." in difference
     assert open_run(saved).record.verb == "train"

@@ -10,7 +10,7 @@ from xai.reports.artefacts import Store, put_rows
 from xai.reports.folder import DIFF
 from xai.reports.intervals import clopper_pearson
 from xai.reports.records import Artefact, Finding, Value
-from xai.robustness.training.trainer import Trainer
+from xai.robustness.training.trainer import WATCHED, Trainer
 from xai.robustness.training.watch import STEPS, STRONGER
 
 FIGURES = {
@@ -77,7 +77,7 @@ def _parameters(trainer: Trainer, plan: TrainPlan, lineage: Lineage) -> dict[str
         **measured,
         "epsilon as written": plan.written if plan.objective.norms else "",
         "layers": ", ".join(plan.layers) or "all",
-        "watched": plan.objective.watched,
+        "watched": WATCHED[plan.objective.watched],
         "stronger attack": f"{STRONGER}, {STEPS} steps",
         "seed": trainer.runtime.seed,
         "parent": lineage.parent,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -35,7 +36,7 @@ from xai.reports.html.diff import render_diff
 from xai.reports.records import Finding, InputRecord
 from xai.reports.run import Run
 from xai.robustness.training.learner import Learner
-from xai.robustness.training.trainer import Tell, Trainer, nobody, nothing
+from xai.robustness.training.trainer import DivergedError, Tell, Trainer, nobody, nothing
 from xai.robustness.training.watch import Row, Watch
 from xai.runtime import Runtime
 from xai.version import __version__
@@ -271,7 +272,12 @@ class _Work:
             folder=self.folder,
             tell=self.tell,
         )
-        return trainer, trainer.run()
+        try:
+            return trainer, trainer.run()
+        except DivergedError:
+            if self.folder is not None:
+                shutil.rmtree(self.folder)  # to go on from there would lead there again
+            raise
 
 
 @dataclass(frozen=True)
