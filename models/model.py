@@ -69,6 +69,7 @@ class Model:
         against: what the one output speaks against, where that has a name of its own.
         draws: whether it draws random numbers, so that one input gives other outputs each time.
         network: the module that it was made of, as it was opened; None of what is no module of torch's.
+        derived: fingerprint of the model that it was made from, where that was another.
     """
 
     card: Card
@@ -87,6 +88,7 @@ class Model:
     against: str = ""
     draws: bool = False
     network: nn.Module | None = field(default=None, repr=False)
+    derived: str = ""
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return outputs (batch, classes) of inputs (batch, channels, height, width); gradients flow if enabled."""

@@ -89,9 +89,21 @@ def is_program(network: nn.Module) -> bool:
 def _program(model: Model) -> Trainable:
     network = copied(model.needed_graph().module)
     assert isinstance(network, fx.GraphModule)
-    for parameter in network.parameters():
-        parameter.requires_grad_(parameter.is_floating_point())
+    figures = _figures(network)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(parameter.is_floating_point() and name not in figures)
     return Trainable(model, network, _around(model, network, Graph(network, model.device)), (FIXED,))
+
+
+def _figures(network: fx.GraphModule) -> set[str]:
+    """Return the names of tensors that batch normalisation treats inputs by: some files keep them as weights."""
+    found = set()
+    for node in network.graph.nodes:
+        schema = getattr(node.target, "_schema", None)
+        for argument, value in zip(schema.arguments if schema else (), node.args, strict=False):
+            if argument.name in ("running_mean", "running_var") and isinstance(value, fx.Node):
+                found.add(str(value.target))
+    return found
 
 
 def _modules(model: Model) -> Trainable:

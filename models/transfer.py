@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -50,7 +51,7 @@ def with_head(model: Model, classes: Sequence[str], *, seed: int = 0) -> Model:
         guessed={name: why for name, why in model.guessed.items() if name.startswith("input.")},
     )
     card = Card(classes=names, output="logits", input=model.input, task=model.card.task, architecture=spec or None)
-    return assemble(found, card, model.device)
+    return replace(assemble(found, card, model.device), derived=model.derived or model.fingerprint)
 
 
 def class_names(classes: Sequence[str]) -> tuple[str, ...]:

@@ -17,12 +17,26 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from xai.errors import TamperedError, UsageError
+from xai.errors import TamperedError, UsageError, XaiError
 from xai.reports.artefacts import BYTES, NAMED, ROWS, FolderStore, get, get_bytes, get_rows
 from xai.reports.audit import reevaluate
 from xai.reports.derived import derived, differing
+from xai.reports.diff import compare
 from xai.reports.evidence import Evidence
-from xai.reports.folder import MANIFEST, OURS, RECORD, REPORT, artefacts_of, sha256_of
+from xai.reports.folder import (
+    BEFORE,
+    DIFF,
+    DIFF_DATA,
+    MANIFEST,
+    MEASURED,
+    OURS,
+    RECORD,
+    REPORT,
+    artefacts_of,
+    open_run,
+    sha256_of,
+)
+from xai.reports.html.diff import render_diff
 from xai.reports.html.page import SIDE_FOLDER, render
 from xai.reports.records import Artefact, RunRecord
 from xai.reports.renderings import renderings
@@ -86,6 +100,7 @@ def check(folder: Path) -> Checked:
     found += (
         _files(folder, manifest, record) + _artefacts(run) + _values(run) + _audit(record) + _renderings(run, folder)
     )
+    found += _comparison(run, folder)
     return found + Checked(unchecked=(*_strangers(folder), NO_MODEL, UNSIGNED))
 
 
@@ -261,6 +276,30 @@ def _renderings(run: Evidence, folder: Path) -> Checked:
         elif given != content:
             complaints.append(Complaint(name, "it is not what the record gives; xai report makes it again"))
     return Checked((f"{len(wanted)} renderings, made again",), tuple(complaints), tuple(unchecked))
+
+
+def _comparison(run: Evidence, folder: Path) -> Checked:
+    """Check the run beside a training, its parent's measurement, and compare the two again."""
+    digest = next((one.parameters[MEASURED] for one in run.findings if MEASURED in one.parameters), None)
+    if digest is None:
+        return Checked()
+    try:
+        inner = check(folder / BEFORE)
+    except XaiError as error:
+        return Checked(complaints=(Complaint(BEFORE, str(error)),))
+    complaints = [Complaint(f"{BEFORE}/{one.what}", one.words) for one in inner.complaints]
+    try:
+        parent = open_run(folder / BEFORE)
+    except XaiError as error:
+        return Checked(complaints=(*complaints, Complaint(f"{BEFORE}/{RECORD}", str(error))))
+    if sha256_of(folder / BEFORE / RECORD) != digest:
+        complaints.append(Complaint(f"{BEFORE}/{RECORD}", "it is not the one that the training measured"))
+    found = compare(parent, run)
+    wanted = {DIFF_DATA: found.model_dump_json(indent=1) + "\n", DIFF: render_diff(found)}
+    for name, text in wanted.items():
+        if _content(folder / name) != text.encode():
+            complaints.append(Complaint(name, f"it is not what {BEFORE} and this run give: xai diff makes it again"))
+    return Checked(("the parent's measurement, and the comparison, made again",), tuple(complaints))
 
 
 def _content(path: Path) -> bytes | None:

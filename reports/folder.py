@@ -24,6 +24,7 @@ from xai.reports.renderings import RENDERINGS, renderings
 
 RECORD, MANIFEST, REPORT = "record.json", "manifest.json", "report.html"
 LOCK = ".lock"  # in the folder that is written to
+MEASURED = "parent's measurement"  # the parameter of a training that holds the sha256 of that record
 BEFORE, DIFF, DIFF_DATA, LOGS = "before", "diff.html", "diff.json", "logs"  # of a training: its parent's run, ...
 OURS = {RECORD, MANIFEST, REPORT, FOLDER, SIDE_FOLDER, *RENDERINGS, *NAMED, BEFORE, DIFF, DIFF_DATA, LOGS}
 if sys.platform != "win32":  # which has no such locks
@@ -150,7 +151,7 @@ def _replace(folder: Path, fresh: Path) -> None:
 
 def publish(run: Evidence, partial: Path) -> None:
     """Write record, renderings and manifest of a run whose artefacts lie in the folder already."""
-    _write(partial, RECORD, (run.record.model_dump_json(indent=1) + "\n").encode())
+    _write(partial, RECORD, written(run.record))
     _render(run, partial)
     manifest: dict[str, Any] = {
         "schema_version": SCHEMA,
@@ -163,6 +164,11 @@ def publish(run: Evidence, partial: Path) -> None:
         if run.record.audit.properties:
             manifest["properties"] = run.record.audit.properties.digest
     _write(partial, MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+
+
+def written(record: RunRecord) -> bytes:
+    """Return a record as it is written."""
+    return (record.model_dump_json(indent=1) + "\n").encode()
 
 
 def save(run: Evidence, folder: Path, *, overwrite: bool = False) -> Path:

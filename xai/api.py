@@ -601,6 +601,8 @@ def train(
     check_least(1, limit=limit, jobs=jobs)
     recipe = {"epochs": epochs, "batch": batch, "lr": lr, "patience": patience}
     alone = names_of(layers) or []
+    if layers is not None and not alone:
+        raise UsageError("layers: expected names of those that are trained, received none; leave it out to train all")
     plan = plan_train(
         model,
         objective,

@@ -43,7 +43,9 @@ def told(comparison: Comparison) -> str:
     ]
     risen = len(comparison.risen)
     better = f"; {risen} outcome{' is' if risen == 1 else 's are'} better" if risen else ""
-    return f"{' and '.join(parts)}{better}." if parts else f"Nothing newly fails that was compared{better}."
+    fallen = any(image.lost for image in comparison.images)
+    calm = "Nothing fell by more than chance explains" if fallen else "Nothing newly fails that was compared"
+    return f"{' and '.join(parts) or calm}{better}."
 
 
 def _first(images: list[Image]) -> list[Image]:

@@ -146,7 +146,7 @@ _HEADS = {
         kicker="training report",
         before="What did",
         after=" learn?",
-        caution="What counts is measured on images that had no part in training. Training against attacks or with "
+        caution="What counts is measured on the images that were held out. Training against attacks or with "
         "bounds proves nothing by itself: what is proved, other findings say.",
         alone="What was trained, and what came of it",
         about_alone="The training comes first, then what was measured of the network that it gave.",

@@ -175,9 +175,10 @@ class Trainer:
             "seconds": self._spent + time.perf_counter() - begun,
         }
         self.rows.append(row)
-        row["events"] = events(self.rows, self.learner.classes)
+        watched, ended = len(self.watch.x), self.step >= self.total
+        row["events"] = events(self.rows, self.learner.classes, watched, ended=ended)
         self._summed, self._spent = 0.0, 0.0
-        if diverges(self.rows, self.learner.classes):
+        if diverges(self.rows, self.learner.classes, watched, ended=ended):
             self.rows.pop()
             self._diverged(f"the loss has risen to {row['loss']:.3g}, and answers are guesses")
         if self._is_better(row):
@@ -205,7 +206,7 @@ class Trainer:
         return len(self.rows) - self.best >= self.recipe.patience
 
     def _diverged(self, what: str) -> None:
-        lower = f"{self.recipe.lr / 10:.1g}"
+        lower = f"{self.recipe.lr / 10:g}"
         size = " or let the change grow more slowly" if self.epsilon else ""
         raise DivergedError(
             f"the training diverges in epoch {len(self.rows) + 1}: {what}; no model was written. Take a lower learning "

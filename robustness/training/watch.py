@@ -24,6 +24,7 @@ CERTIFIER = "ibp"
 GAP = 0.2  # of accuracy, between both attacks: the network has learnt the one, not to withstand
 CHANCE = 1.5  # times what guessing gets right: as good as nothing learnt
 WORSE = 2.0  # times the loss of guessing
+FEW = 20  # images, below which shares say too little for an alarm
 
 Row = dict[str, Any]
 
@@ -113,8 +114,17 @@ def _share(right: torch.Tensor) -> float:
     return float(right.double().mean())
 
 
-def events(rows: Sequence[Row], classes: int) -> list[str]:
-    """Return what must be said of the last of some epochs, in words."""
+def events(rows: Sequence[Row], classes: int, images: int, *, ended: bool = False) -> list[str]:
+    """Return what must be said of the last of some epochs, in words.
+
+    Args:
+        rows: of the epochs so far.
+        classes: how many there are.
+        images: how many the shares are of; of too few nothing is said.
+        ended: whether the training is over.
+    """
+    if images < FEW:
+        return []
     row, before = rows[-1], rows[:-1]
     told = []
     weak, strong = row["attacked"], row["stronger"]
@@ -126,13 +136,15 @@ def events(rows: Sequence[Row], classes: int) -> list[str]:
     best = max((one["stronger"] or 0.0 for one in before), default=0.0)
     if strong is not None and best - strong > GAP:
         told.append(f"accuracy under the stronger attack is more than {100 * GAP:.0f} points below what it was")
-    if len(rows) >= 3 and all(one["clean"] <= CHANCE / classes for one in rows[-3:]):
-        told.append("for three epochs the network has been right no more often than by guessing: it learns nothing")
+    if (ended or len(rows) >= 3) and all(one["clean"] <= CHANCE / classes for one in rows[-3:]):
+        told.append("the network is right no more often than by guessing: it learns nothing")
     return told
 
 
-def diverges(rows: Sequence[Row], classes: int) -> bool:
-    """Say whether the loss has risen, twice in a row, beyond what guessing costs, and answers are as bad as guesses."""
+def diverges(rows: Sequence[Row], classes: int, images: int, *, ended: bool = False) -> bool:
+    """Say whether the loss is beyond what guessing costs, and answers are as bad as guesses: at the end, or rising."""
+    if images < FEW:
+        return False
     last = rows[-2:]
     bad = [one["loss"] > WORSE * math.log(max(classes, 2)) and one["clean"] <= CHANCE / classes for one in last]
-    return len(last) == 2 and all(bad) and last[1]["loss"] >= last[0]["loss"]
+    return (ended and bad[-1]) or (len(last) == 2 and all(bad) and last[1]["loss"] >= last[0]["loss"])

@@ -51,8 +51,7 @@ class Trades(Objective):
         noise = NUDGE * torch.randn(step.x.shape, generator=step.generator, device=step.x.device)
         start = region.project(step.x, step.x + noise)
         points = learner.climbed(step.x, start, lambda scores: _divergence(scores, calm), region, self.steps)
-        scores = learner.scores(torch.cat((step.x, points)))
-        clean, shaken = scores.chunk(2)
+        clean, shaken = learner.scores(step.x), learner.scores(points)
         divergence = _divergence(shaken, clean.softmax(1)).mean()
         return cross_entropy(clean, step.labels) + self.beta * divergence
 

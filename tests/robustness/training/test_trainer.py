@@ -187,20 +187,24 @@ def row(**figures: Any) -> dict[str, Any]:
 
 
 def test_catastrophic_overfitting_is_noticed() -> None:
-    assert events([row(attacked=0.8, stronger=0.75)], 10) == []
-    (told,) = events([row(attacked=0.9, stronger=0.1)], 10)
+    assert events([row(attacked=0.8, stronger=0.75)], 10, 50) == []
+    (told,) = events([row(attacked=0.9, stronger=0.1)], 10, 50)
     assert told.startswith("catastrophic overfitting: a stronger attack leaves far less right")
-    (fell,) = events([row(attacked=0.6, stronger=0.6), row(attacked=0.3, stronger=0.3)], 10)
+    (fell,) = events([row(attacked=0.6, stronger=0.6), row(attacked=0.3, stronger=0.3)], 10, 50)
+    assert events([row(attacked=0.9, stronger=0.1)], 10, 4) == []  # one image of four is no sign
     assert "more than 20 points below" in fell
 
 
 def test_learning_nothing_is_noticed_and_divergence_is_more_than_that() -> None:
     guessing = [row(clean=0.1, loss=2.3)] * 3
-    assert "learns nothing" in events(guessing, 10)[0]
-    assert not diverges(guessing, 10)
-    assert diverges([row(clean=0.1, loss=50.0), row(clean=0.1, loss=60.0)], 10)
-    assert not diverges([row(clean=0.1, loss=60.0), row(clean=0.1, loss=50.0)], 10)
-    assert not diverges([row(clean=0.8, loss=50.0), row(clean=0.8, loss=60.0)], 10)
+    assert "learns nothing" in events(guessing, 10, 50)[0]
+    assert "learns nothing" in events(guessing[:1], 10, 50, ended=True)[0]
+    assert events(guessing[:1], 10, 50) == []
+    assert not diverges(guessing, 10, 50, ended=True)
+    assert diverges([row(clean=0.1, loss=50.0), row(clean=0.1, loss=60.0)], 10, 50)
+    assert diverges([row(clean=0.1, loss=50.0)], 10, 50, ended=True)
+    assert not diverges([row(clean=0.1, loss=60.0), row(clean=0.1, loss=50.0)], 10, 50)
+    assert not diverges([row(clean=0.8, loss=50.0), row(clean=0.8, loss=60.0)], 10, 50, ended=True)
 
 
 def test_the_learning_rate_rises_and_falls() -> None:

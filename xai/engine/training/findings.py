@@ -7,7 +7,7 @@ from typing import Any
 from xai.engine.training.plan import TrainPlan
 from xai.models.card import Lineage
 from xai.reports.artefacts import Store, put_rows
-from xai.reports.folder import DIFF
+from xai.reports.folder import DIFF, MEASURED
 from xai.reports.intervals import clopper_pearson
 from xai.reports.records import Artefact, Finding, Value
 from xai.robustness.training.trainer import WATCHED, Trainer
@@ -31,6 +31,7 @@ def course(
     frozen: int,
     notes: tuple[str, ...],
     files: dict[str, Artefact],
+    before: str,
     store: Store,
 ) -> Finding:
     """Return the finding of a training that has ended.
@@ -44,6 +45,7 @@ def course(
         frozen: numbers that were not trained.
         notes: what a reader must know.
         files: that the training leaves, by what they are.
+        before: sha256 of the record of the parent's measurement.
         store: keeps the rows.
     """
     about, rows = plan.objective.about, trainer.rows
@@ -58,7 +60,7 @@ def course(
         kind=about.kind.value,
         input=None,
         status="ok",
-        parameters=_parameters(trainer, plan, lineage),
+        parameters={**_parameters(trainer, plan, lineage), MEASURED: before},
         values=_values(trainer, ended, held_out, frozen),
         notes=notes,
         seconds=sum(row["seconds"] for row in rows),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from xai.data.dataset import DataSet
 from xai.engine.asked import certify
@@ -31,13 +32,13 @@ from xai.models.trainable import Trainable, trainable
 from xai.models.transfer import frozen_but, rest_frozen
 from xai.reports.artefacts import FolderStore, MemoryStore, Store, get_rows, put_named
 from xai.reports.diff import Comparison, compare
-from xai.reports.folder import BEFORE, DIFF, DIFF_DATA, REPORT, artefacts_of, publish, writing
+from xai.reports.folder import BEFORE, DIFF, DIFF_DATA, REPORT, artefacts_of, publish, writing, written
 from xai.reports.html.diff import render_diff
 from xai.reports.records import Finding, InputRecord
 from xai.reports.run import Run
 from xai.robustness.training.learner import Learner
 from xai.robustness.training.trainer import DivergedError, Tell, Trainer, nobody, nothing
-from xai.robustness.training.watch import Row, Watch
+from xai.robustness.training.watch import FEW, Row, Watch
 from xai.runtime import Runtime
 from xai.version import __version__
 
@@ -100,6 +101,8 @@ class Trained:
         return Path(folder) / REPORT
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def train(
     model: Model,
     data: DataSet,
@@ -153,6 +156,14 @@ def train(
     files = {"model": put_named(stores[0], made.content, made.name), "card": put_named(stores[0], made.card, CARD)}
     if parts.split_off and (held_out := archived(Loaded(parts.held_out, torch.device("cpu"), runtime))):
         files["held out"] = put_named(stores[0], held_out, HELD_OUT)
+    parent = replace(started, verb="attack").finished(
+        model_record(model),
+        runtime.settings(),
+        stores[1],
+        inputs=earlier.inputs,
+        findings=earlier.findings,
+        notes=earlier.notes,
+    )
     told = course(
         trainer,
         plan,
@@ -162,6 +173,7 @@ def train(
         frozen=work.frozen,
         notes=(*work.notes, *made.notes),
         files=files,
+        before=hashlib.sha256(written(parent.record)).hexdigest(),
         store=stores[0],
     )
     shared = dict.fromkeys([*notes, *data.notes, *after.notes, *work.overlap(after, stores[0])])
@@ -172,14 +184,6 @@ def train(
         inputs=after.inputs,
         findings=(told, *after.findings),
         notes=shared,
-    )
-    parent = replace(started, verb="attack").finished(
-        model_record(model),
-        runtime.settings(),
-        stores[1],
-        inputs=earlier.inputs,
-        findings=earlier.findings,
-        notes=earlier.notes,
     )
     return Trained(run, parent, made, tuple(trainer.rows))
 
@@ -196,7 +200,7 @@ def _begin(folder: Path | None, model: Model, parts: Split, plan: TrainPlan, run
     file = folder / _PLAN
     if not file.exists():
         keep(file, json.dumps(digest))
-    elif json.loads(file.read_text()) != digest:
+    elif file.read_text() != json.dumps(digest):
         raise OtherRunError(folder.parent, "model, data or options differ")
 
 
@@ -216,6 +220,10 @@ class _Work:
         self.training = Loaded(parts.training, model.device, runtime)
         self.validation = Loaded(parts.validation, model.device, runtime)
         self.notes = list(check_classes(self.training.labels, model, parts.training.source))
+        if len(self.validation) < FEW:
+            self.notes.append(
+                f"only {len(self.validation)} validation images choose the epoch: too few to tell what goes wrong"
+            )
         skipped = len(self.training.skipped) + len(self.validation.skipped)
         self.notes += [f"{skipped} images could not be read, and are left out"] if skipped else []
         self.network: Trainable = trainable(model)
@@ -227,9 +235,10 @@ class _Work:
             )
         self.prepare: Callable[[], None] = nothing
         self._freeze()
+        self._check_batches()
         self.lineage = Lineage(
             parent=model.source,
-            parent_fingerprint=model.fingerprint,
+            parent_fingerprint=model.derived or model.fingerprint,
             data=parts.training.source,
             data_digest=self.training.digest,
             images=len(self.training),
@@ -238,6 +247,15 @@ class _Work:
             seed=runtime.seed,
             version=__version__,
         )
+
+    def _check_batches(self) -> None:
+        """Refuse batches of one image where figures of a batch are taken."""
+        smallest = len(self.training) // -(-len(self.training) // self.plan.recipe.batch)
+        if smallest < 2 and any(isinstance(one, _BatchNorm) for one in self.network.own.modules()):
+            raise UsageError(
+                f"--batch {self.plan.recipe.batch} makes batches of one of the {len(self.training)} images, and batch "
+                "normalisation needs two at least: take a larger one"
+            )
 
     def overlap(self, after: _Measured, store: Store) -> list[str]:
         """Say how many of the images that the outcome is measured on were seen in the training."""
