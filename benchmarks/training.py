@@ -38,7 +38,7 @@ ROWS: dict[
     "shapes, adversarial at 0.03": (
         "shapes",
         0.8,
-        ["adversarial", "0.03", "--epochs", "30", *SLOWLY, "--set", "adversarial.ramp=0.5"],
+        ["adversarial", "0.03", "--epochs", "24", *SLOWLY, "--set", "adversarial.ramp=0.5"],
     ),
     "shapes, certified at 0.1": ("shapes", 0.85, ["certified", "0.1", "--epochs", "10", "--batch", "64"]),
     "shapes, certified at 0.01": ("shapes", 0.85, ["certified", "0.01", "--epochs", "20", "--batch", "64"]),

@@ -28,8 +28,8 @@ from xai.engine.plan import plan_explain
 from xai.engine.stated import verify_properties
 from xai.engine.threat import plan_attack
 from xai.engine.training.plan import plan_train
-from xai.engine.training.run import Trained
 from xai.engine.training.run import train as run_train
+from xai.engine.training.trained import Trained
 from xai.engine.verify import verify as run_verify
 from xai.errors import UsageError
 from xai.models.example import Example

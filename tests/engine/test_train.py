@@ -15,7 +15,7 @@ from tests.networks import Small, seeded
 from xai.api import attack, bounds, export, load, train, with_head
 from xai.data.dataset import open_data
 from xai.engine.recheck import recheck
-from xai.engine.training.run import Trained
+from xai.engine.training.trained import Trained
 from xai.errors import AnalysisError, NotApplicableError, UsageError
 from xai.models.model import Model
 from xai.reports.check import check

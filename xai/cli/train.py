@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from xai.engine.training.plan import TrainPlan
-    from xai.engine.training.run import Trained
+    from xai.engine.training.trained import Trained
 
 RECIPE = ("epochs", "batch", "lr", "weight_decay", "clip", "patience")
 WRITTEN = ("objective", "norm", "eps", *RECIPE, "held", "layers", "head", "attack_plan", "labels", "limit", "classes")
@@ -135,31 +135,32 @@ def train(
     )
     images = open_data(data, parent, labels=labels).limited(limit)
     kept_back = None if held is None else open_data(held, parent)
-    found: list[Trained] = []
     with writing_run("train", named_by(model), output, overwrite=overwrite, resume=resume, checkpoint=FOLDER) as place:
         with _table(plan) as show, logging_to(log, place.partial / LOGS, plan.described()) as write:
-            found.append(
-                run_train(
-                    parent,
-                    images,
-                    plan,
-                    held=kept_back,
-                    runtime=place.runtime(parent.device, seed),
-                    store=place.store,
-                    before=place.store_of(BEFORE),
-                    folder=place.done,
-                    place=place.folder,
-                    jobs=jobs,
-                    tell=lambda row: (show(row), write(row))[0],
-                    command=rerun("train", given, (*WRITTEN, "arch", "card"), [model, data], flags=("scratch",)),
-                )
+
+            def tell(row: dict[str, Any]) -> None:
+                show(row)
+                write(row)
+
+            found = run_train(
+                parent,
+                images,
+                plan,
+                held=kept_back,
+                runtime=place.runtime(parent.device, seed),
+                store=place.store,
+                before=place.store_of(BEFORE),
+                folder=place.done,
+                place=place.folder,
+                jobs=jobs,
+                tell=tell,
+                command=rerun("train", given, (*WRITTEN, "arch", "card"), [model, data], flags=("scratch",)),
             )
-        found[0].publish(place.partial)
-    run = found[0].run
-    tell_run(run, figures=False)  # of the first finding they are those of the validation images
-    _tell(found[0])
-    place.show(run, as_json=as_json)
-    return exit_code(run)
+        found.publish(place.partial)
+    tell_run(found.run, figures=False)  # of the first finding they are those of the validation images
+    _tell(found)
+    place.show(found.run, as_json=as_json)
+    return exit_code(found.run)
 
 
 def _tell(found: Trained) -> None:

@@ -6,99 +6,40 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from xai.data.dataset import DataSet
-from xai.engine.asked import certify
-from xai.engine.attack import attack
 from xai.engine.facts import model_record, versions
 from xai.engine.shards import OtherRunError, keep
 from xai.engine.started import Started
 from xai.engine.sweep import cores
 from xai.engine.training.findings import course
+from xai.engine.training.measuring import Measured, Measuring, carded
 from xai.engine.training.parts import Loaded, Split, archived, check_classes, split
 from xai.engine.training.plan import TrainPlan
-from xai.engine.training.result import CARD, Result, drawn_anew, result
+from xai.engine.training.result import CARD, drawn_anew, result
+from xai.engine.training.trained import Trained
 from xai.errors import UsageError
 from xai.models.card import Lineage
 from xai.models.model import Model
 from xai.models.trainable import Trainable, trainable
 from xai.models.transfer import frozen_but, rest_frozen
-from xai.reports.artefacts import FolderStore, MemoryStore, Store, get_rows, put_named
-from xai.reports.diff import Comparison, compare
-from xai.reports.folder import BEFORE, DIFF, DIFF_DATA, REPORT, artefacts_of, publish, writing, written
-from xai.reports.html.diff import render_diff
-from xai.reports.records import Finding, InputRecord
-from xai.reports.run import Run
+from xai.reports.artefacts import MemoryStore, Store, get_rows, put_named
+from xai.reports.folder import written
 from xai.robustness.training.learner import Learner
 from xai.robustness.training.trainer import DivergedError, Tell, Trainer, nobody, nothing
-from xai.robustness.training.watch import FEW, Row, Watch
+from xai.robustness.training.watch import FEW, Watch
 from xai.runtime import Runtime
 from xai.version import __version__
 
 FOLDER = "training"  # that keeps what is done, in a run's folder
 _PLAN = "plan.json"
 HELD_OUT = "held-out.npz"
-FIGURES = ("accuracy", "robust accuracy", "certified accuracy")  # of the outcome that a card tells
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A network that was trained, and what became of it.
-
-    Args:
-        run: the course of the training, and the outcome on held-out images.
-        before: the same measurements of the parent.
-        result: the file, its card, and the model that is opened from it.
-        epochs: the figures of every epoch on the validation images, and what was noticed in it.
-    """
-
-    run: Run
-    before: Run
-    result: Result
-    epochs: tuple[Row, ...]
-
-    @property
-    def model(self) -> Model:
-        """The trained model."""
-        return self.result.model
-
-    @property
-    def network(self) -> nn.Module:
-        """The trained module."""
-        return self.result.network
-
-    def _repr_html_(self) -> str:
-        """Return what a notebook shows."""
-        return self.run._repr_html_()
-
-    @cached_property
-    def comparison(self) -> Comparison:
-        """What became of the parent's answers."""
-        return compare(self.before, self.run)
-
-    def publish(self, partial: Path) -> None:
-        """Write both runs and their comparison into a folder that holds their arrays already."""
-        found = self.comparison
-        publish(self.before, partial / BEFORE)
-        (partial / DIFF_DATA).write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        (partial / DIFF).write_text(render_diff(found), encoding="utf-8")
-        publish(self.run, partial)
-
-    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
-        """Write model, card, both runs and their comparison to a folder, all or nothing; return report.html's path."""
-        with writing(Path(folder), overwrite=overwrite) as partial:
-            for run, place in ((self.before, partial / BEFORE), (self.run, partial)):
-                for name in artefacts_of(run.record):
-                    FolderStore(place).write(name, run.store.read(name))
-            self.publish(partial)
-        return Path(folder) / REPORT
 
 
 @torch.inference_mode(False)
@@ -149,10 +90,10 @@ def train(
     work = _Work(model, parts, plan, runtime, folder, tell)
     trainer, ended = work.trained()
     made = result(work.network, work.lineage, place)
-    measuring = _Measuring(plan, parts.held_out, runtime, folder, jobs)
+    measuring = Measuring(plan, parts.held_out, runtime, folder, jobs)
     after = measuring.of(made.model, stores[0], "after")
     earlier = measuring.of(model, stores[1], "before")
-    made = replace(made, model=_carded(made.model, after))
+    made = replace(made, model=carded(made.model, after))
     files = {"model": put_named(stores[0], made.content, made.name), "card": put_named(stores[0], made.card, CARD)}
     if parts.split_off and (held_out := archived(Loaded(parts.held_out, torch.device("cpu"), runtime))):
         files["held out"] = put_named(stores[0], held_out, HELD_OUT)
@@ -257,7 +198,7 @@ class _Work:
                 "normalisation needs two at least: take a larger one"
             )
 
-    def overlap(self, after: _Measured, store: Store) -> list[str]:
+    def overlap(self, after: Measured, store: Store) -> list[str]:
         """Say how many of the images that the outcome is measured on were seen in the training."""
         rows = list(get_rows(store, after.findings[0].artefacts["rows"]))
         both = sum(row["digest"] in self.training.seen or row["digest"] in self.validation.seen for row in rows)
@@ -296,56 +237,3 @@ class _Work:
             if self.folder is not None:
                 shutil.rmtree(self.folder)  # to go on from there would lead there again
             raise
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """What was found of a model."""
-
-    findings: tuple[Finding, ...]
-    inputs: tuple[InputRecord, ...]
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Measuring:
-    """How both models are measured."""
-
-    plan: TrainPlan
-    data: DataSet
-    runtime: Runtime
-    folder: Path | None
-    jobs: int | None
-
-    def of(self, model: Model, store: Store, name: str) -> _Measured:
-        """Attack a model on the held-out images, and bound it where it was trained for that."""
-        runtime = replace(self.runtime, threads=0)  # shards choose their own
-        room, jobs = self._room(name, "attack"), self.jobs
-        asked = self.plan.attacking(model)
-        runs = [attack(model, self.data, asked, runtime=runtime, store=store, folder=room, jobs=jobs)]
-        bounded = self.plan.bounding(model)
-        if bounded is not None:
-            room = self._room(name, "bounds")
-            more = certify(self.data, bounded, runtime=runtime, store=store, folder=room, jobs=jobs, examples=0)
-            runs.append(more)
-        inputs = {entry.id: entry for run in runs for entry in run.record.inputs}
-        notes = dict.fromkeys(note for run in runs for note in run.record.notes)
-        return _Measured(tuple(one for run in runs for one in run.findings), tuple(inputs.values()), tuple(notes))
-
-    def _room(self, *names: str) -> Path | None:
-        if self.folder is None:
-            return None
-        room = self.folder.joinpath("-".join(names))
-        room.mkdir(parents=True, exist_ok=True)
-        return room
-
-
-def _carded(model: Model, found: _Measured) -> Model:
-    """Return a model whose card tells what was measured of it on held-out images."""
-    figures: dict[str, str | int | float] = {
-        name: value.value
-        for finding in found.findings
-        for name, value in finding.values.items()
-        if name.startswith(FIGURES) and isinstance(value.value, float)
-    }
-    return replace(model, card=model.card.model_copy(update={"measured": figures}))
