@@ -97,12 +97,13 @@ def _program(model: Model) -> Trainable:
 
 def _figures(network: fx.GraphModule) -> set[str]:
     """Return the names of tensors that batch normalisation treats inputs by: some files keep them as weights."""
-    found = set()
+    found: set[str] = set()
     for node in network.graph.nodes:
         schema = getattr(node.target, "_schema", None)
-        for argument, value in zip(schema.arguments if schema else (), node.args, strict=False):
-            if argument.name in ("running_mean", "running_var") and isinstance(value, fx.Node):
-                found.add(str(value.target))
+        names = [argument.name for argument in schema.arguments] if schema else []
+        given = dict(zip(names, node.args, strict=False)) | node.kwargs
+        figures = (given.get(name) for name in ("running_mean", "running_var"))
+        found |= {str(one.target) for one in figures if isinstance(one, fx.Node)}
     return found
 
 

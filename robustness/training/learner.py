@@ -20,6 +20,7 @@ from xai.robustness.norms import Norm, steepest
 from xai.robustness.regions import Region
 from xai.robustness.victim import Victim
 
+LONGEST = 1.25  # PGD's longest step, of the region's size (Wong et al. 2020)
 SLOPE = 2.5  # PGD's step, of the region's size over the number of steps (Madry et al. 2018)
 Loss = Callable[[torch.Tensor], torch.Tensor]
 
@@ -76,11 +77,12 @@ class Learner:
             start: (n, ...) where the search begins, within the region.
             loss: of scores (n, classes), (n,).
             region: to stay in.
-            steps: how many, each of 2.5 times the region's size over their number, or all of it where there is one.
+            steps: how many, each of 2.5 times the region's size over their number, at most 1.25 times
+                (one step: Wong et al. 2020).
         """
         if region.epsilon == 0:
             return x
-        length = region.epsilon * min(1.25 if steps == 1 else SLOPE / steps, 1.25)
+        length = region.epsilon * min(SLOPE / steps, LONGEST)
         into = _projection(region, x)
         points = start
         with self.trained.evaluation():

@@ -14,7 +14,7 @@ from xai.robustness.attacks.base import Attack, Scene, attacks
 from xai.robustness.bounds.methods.base import bounders
 from xai.robustness.bounds.outputs import Bounding
 from xai.robustness.search import Case, search
-from xai.robustness.training.learner import Learner
+from xai.robustness.training.learner import Learner, Loss
 from xai.robustness.training.objectives.base import Objective
 from xai.robustness.victim import Victim
 from xai.runtime import Runtime
@@ -102,7 +102,7 @@ class Watch:
         return torch.cat([bounding.certified(bounding.inputs(x, norm, self.epsilon), labels) for x, labels in parts])
 
 
-def _loss_of(labels: torch.Tensor) -> Any:
+def _loss_of(labels: torch.Tensor) -> Loss:
     return lambda scores: losses.cross_entropy(scores, labels)
 
 

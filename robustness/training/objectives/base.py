@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from xai.registry import Family, Method
 from xai.robustness.norms import Norm
@@ -58,6 +58,26 @@ class Objective(BaseModel, ABC):
     def attack_steps(self) -> int:
         """Return how many steps the attack takes by which it is watched."""
         return 10
+
+
+class Attacking(Objective):
+    """What objectives share that look for the worst inputs by PGD in every step."""
+
+    watched: ClassVar[Watched] = "attacked"
+    norms: ClassVar[frozenset[Norm]] = frozenset(Norm)
+
+    steps: int = Field(default=7, ge=1, le=1000, description="Steps of PGD for every step of the training.")
+    ramp: float = Field(
+        default=0.2, ge=0, le=1, description="Share of the training in which the size of the change rises from 0."
+    )
+
+    def size(self, epsilon: float, share: float) -> float:
+        """Rise in a straight line: a network that has learnt nothing yet cannot withstand the whole."""
+        return epsilon * ramp(share, 0.0, self.ramp)
+
+    def attack_steps(self) -> int:
+        """Watch it by its own attack: what a stronger one finds besides shows that it has learnt that attack alone."""
+        return self.steps
 
 
 objectives: Family[Objective] = Family(

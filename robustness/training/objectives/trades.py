@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from pydantic import Field
 from torch.nn.functional import cross_entropy, kl_div
 
 from xai.registry import Kind, Method, Need
-from xai.robustness.norms import Norm
 from xai.robustness.training.learner import Learner
-from xai.robustness.training.objectives.base import Objective, Step, Watched, ramp
+from xai.robustness.training.objectives.base import Attacking, Step
 
 NUDGE = 0.001  # of the first point, as in the authors' code: at the input itself the divergence has no slope
 
 
-class Trades(Objective):
+class Trades(Attacking):
     """Cross-entropy of the inputs, plus how far answers diverge at the worst inputs around them."""
 
     about = Method(
@@ -30,18 +27,9 @@ class Trades(Objective):
         kind=Kind.HEURISTIC,
         needs=frozenset({Need.GRADIENTS}),
     )
-    watched: ClassVar[Watched] = "attacked"
-    norms: ClassVar[frozenset[Norm]] = frozenset(Norm)
 
     beta: float = Field(default=6.0, ge=0, le=1000, description="Weight of the divergence.")
     steps: int = Field(default=10, ge=1, le=1000, description="Steps of PGD for every step of the training.")
-    ramp: float = Field(
-        default=0.2, ge=0, le=1, description="Share of the training in which the size of the change rises from 0."
-    )
-
-    def size(self, epsilon: float, share: float) -> float:
-        """Rise in a straight line."""
-        return epsilon * ramp(share, 0.0, self.ramp)
 
     def loss(self, learner: Learner, step: Step) -> torch.Tensor:
         """Return the cross-entropy plus the divergence at the points where it is largest."""
@@ -54,10 +42,6 @@ class Trades(Objective):
         clean, shaken = learner.scores(step.x), learner.scores(points)
         divergence = _divergence(shaken, clean.softmax(1)).mean()
         return cross_entropy(clean, step.labels) + self.beta * divergence
-
-    def attack_steps(self) -> int:
-        """Watch it by as many steps as it was trained with."""
-        return self.steps
 
 
 def _divergence(scores: torch.Tensor, calm: torch.Tensor) -> torch.Tensor:
