@@ -182,7 +182,7 @@ class Lime(Attributor):
         outputs = []
         for number, masks in enumerate(batches):
             runtime.progress(self.about.title, number, len(batches))
-            outputs.append(model(torch.where(masks.to(x.device)[:, places][:, None], x, covering)))
+            outputs.append(model.outputs(torch.where(masks.to(x.device)[:, places][:, None], x, covering)))
         runtime.progress(self.about.title, len(batches), len(batches))
         return torch.cat(outputs)
 
