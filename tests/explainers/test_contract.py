@@ -19,6 +19,8 @@ from xai.registry import Kind
 BRIEF = {
     "occlusion": {"window": 112, "stride": 112},
     "lime": {"samples": 30, "segmentation": "grid", "segments": 4},
+    "kernelshap": {"samples": 30, "segmentation": "grid", "segments": 9},
+    "rise": {"samples": 30, "cells": 3},
     "deepdream": {"octaves": 2, "iterations": 3},
 }
 ATTRIBUTORS = [name for name, cls in explainers.all().items() if issubclass(cls, Attributor)]

@@ -4,31 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
 
 import numpy as np
 import torch
 from pydantic import Field
-from skimage.segmentation import quickshift, slic
 
-from xai.errors import NotApplicableError
 from xai.explainers.base import ROUNDING, Attribution, Attributor
-from xai.models.fill import FILLS, Fill, check_fill, fill_colour, numbers
+from xai.explainers.sampling import INTERVAL, RANKS, Draw, Samples, fair, rank_interval, sampled
+from xai.explainers.superpixels import Covering, Segmentation, superpixels
+from xai.models.fill import FILLS, check_fill
 from xai.models.model import Model
 from xai.models.targets import Target
 from xai.registry import Kind, Method
 from xai.reports.records import Scalar, Value
 from xai.runtime import Runtime
 
-Segmentation = Literal["slic", "quickshift", "grid"]
 TOP = 5
 LEAST_SAMPLES = 10  # a segment: the authors' rule
 LEAST_R2 = 0.5
-FALLBACK: Segmentation = "grid"
-LEAST_PIXELS = 4  # a segment, on average: a single pixel is its own mean
-COMPACTNESS = 10.0  # of slic, for distances in Lab
-EIGHT_BITS = 1e-6  # far below a step of a picture of 8 bits
-LAB = 100.0  # what white is in the units of Lab
 
 
 @dataclass(frozen=True)
@@ -73,28 +67,21 @@ def fit(masks: np.ndarray, outputs: np.ndarray, weights: np.ndarray, alpha: floa
     return Surrogate(coefficients, float(mean_y - mean_x @ coefficients), r2)
 
 
-def segment(x: np.ndarray, how: Segmentation, number: int) -> np.ndarray:
-    """Return each pixel's segment (height, width), numbered 0..n-1, of a picture (channels, height, width) in [0, 1].
+def ranking_interval(samples: Samples, outputs: np.ndarray, weights: np.ndarray, alpha: float) -> float | None:
+    """Return how uncertain the ranking of the coefficients of outputs (samples,) is, see `rank_interval`."""
+    masks = samples.masks.numpy()
+    rows = np.column_stack([np.ones(len(masks)), masks, outputs])
+    moments = np.stack([rows[own].T @ (rows[own] * weights[own, None]) for own in samples.groups])
 
-    quickshift has lime's settings and finds its own number. Colours are compared in Lab where there are three
-    channels; else the channels are, on Lab's scale.
-    """
-    picture = np.ascontiguousarray(x.transpose(1, 2, 0), dtype=np.float64)
-    colour = picture.shape[2] == 3
-    if how == "grid":
-        labels = _grid(picture.shape[0], picture.shape[1], number)
-    elif how == "slic":
-        weight = COMPACTNESS if colour else COMPACTNESS / LAB
-        labels = slic(
-            picture, n_segments=number, compactness=weight, start_label=0, convert2lab=colour, channel_axis=-1
-        )
-    else:
-        picture = np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture
-        lab = picture.shape[2] == 3
-        labels = quickshift(  # type: ignore[no-untyped-call]  # scikit-image has no annotations there
-            picture if lab else LAB * picture, kernel_size=4, max_dist=200, ratio=0.2, convert2lab=lab, rng=42
-        )
-    return np.unique(labels, return_inverse=True)[1].reshape(picture.shape[:2])
+    def coefficients(counts: np.ndarray) -> np.ndarray:
+        total = np.tensordot(counts, moments, 1)
+        means = total[0, 1:] / total[0, 0]
+        centred = total[1:, 1:] - total[0, 0] * np.outer(means, means)
+        ridge = centred[:-1, :-1] + alpha * np.eye(masks.shape[1])
+        found: np.ndarray = np.linalg.solve(ridge, centred[:-1, -1])
+        return found
+
+    return rank_interval(coefficients, len(moments))
 
 
 class Lime(Attributor):
@@ -117,12 +104,14 @@ class Lime(Attributor):
     signed = True
     unit = "change of the target's output when the segment is there"
 
-    samples: int = Field(default=1000, ge=4, le=1_000_000, description="covered copies of the picture")
+    samples: int = Field(default=1000, ge=4, le=1_000_000, description="covered copies of the picture, at most")
     segmentation: Segmentation = Field(default="slic", description="how the picture is cut: slic, quickshift or grid")
     segments: int = Field(default=50, ge=2, le=10_000, description="segments wanted; quickshift finds its own number")
-    fill: Literal["segment"] | Fill = Field(default="segment", description=f"what covers: each one's mean; or {FILLS}")
+    fill: Covering = Field(default="segment", description=f"what covers: each one's mean; or {FILLS}")
     kernel_width: float = Field(default=0.25, gt=0, description="how fast samples far from the picture lose weight")
     alpha: float = Field(default=1.0, gt=0, description="strength of the ridge penalty")
+    paired: bool = Field(default=True, description="draw each sample with its opposite, which needs a third of them")
+    interval: float | None = Field(default=None, gt=0, le=1, description=INTERVAL)
     batch: int | None = Field(default=None, ge=1, description="samples in one forward pass; default what memory allows")
 
     def check(self, model: Model) -> None:
@@ -133,95 +122,69 @@ class Lime(Attributor):
         self, model: Model, x: torch.Tensor, targets: Sequence[Target], runtime: Runtime
     ) -> list[Attribution]:
         """Cover random sets of segments, once for all targets, and fit a surrogate for each."""
-        wanted = min(self.segments, max(2, x.shape[-2] * x.shape[-1] // LEAST_PIXELS))
-        how, labels = self._segments(_scaled(x, model), wanted)
-        count = int(labels.max()) + 1
-        masks, seeds = _sample(self.samples, count)
-        covering, colour = self._covering(model, x, labels)
-        inert = _inert(x, covering, labels)
-        if inert == count:
-            raise NotApplicableError(
-                f"every segment has one colour, so that covering it by {colour} changes nothing; "
-                "choose another lime.fill, such as grey, or fewer lime.segments"
-            )
+        parts = superpixels(model, x, self.segmentation, self.segments, self.fill, self.about.name)
         batch = self.batch or runtime.batch(model.bytes_per_input)
-        scores = self._scores(model, x, covering, labels, masks.split(batch), runtime)
-        chosen: dict[str, Scalar] = {"batch": batch, "fill value": colour, "sampling seeds": seeds, "segmentation": how}
-        noise = ROUNDING * float(scores.abs().max())
-        kept = {"segment labels": labels.astype(np.int32), "masks": masks.numpy()}
+        seeds = torch.randint(2**31, (2,)).tolist()
+        samples = sampled(
+            [self._draw(seed, parts.count) for seed in seeds],
+            lambda masks, tell: parts.outputs(model, masks, batch, tell),
+            self.samples,
+            (lambda so_far: self._is_sure(so_far, targets)) if self.interval else None,
+            partial(runtime.progress, self.about.title),
+        )
+        chosen: dict[str, Scalar] = {
+            "batch": batch,
+            "fill value": parts.colour,
+            "sampling seeds": ", ".join(map(str, seeds)),
+            "segmentation": parts.how,
+        }
+        masks = samples.masks.numpy()
+        kept = {"segment labels": parts.labels.astype(np.int32), "masks": masks}
         found = []
         for target in targets:
-            own = target(scores).double().cpu().numpy()
-            surrogate = self._fit(masks.numpy(), own)
+            own = target(samples.outputs).double().cpu().numpy()
+            surrogate = self._fit(masks, own)
             found.append(
                 Attribution(
-                    torch.from_numpy(surrogate.coefficients[labels]),
+                    torch.from_numpy(surrogate.coefficients[parts.labels]),
                     chosen=chosen,
                     values={
-                        **self._values(surrogate, masks.numpy(), own),
-                        "segments without effect": Value(value=inert),
+                        **self._values(surrogate, samples, own),
+                        "segments without effect": Value(value=parts.inert),
                     },
-                    notes=(*self._fallback(how), *_notes(surrogate, self.samples / count)),
-                    noise=noise,
+                    notes=(*filter(None, [parts.note]), *_notes(surrogate, len(masks) / parts.count)),
+                    noise=ROUNDING * float(samples.outputs.abs().max()),
                     arrays={**kept, "outputs": own},
                 )
             )
         return found
 
-    def _scores(
-        self,
-        model: Model,
-        x: torch.Tensor,
-        covering: torch.Tensor,
-        labels: np.ndarray,
-        batches: Sequence[torch.Tensor],
-        runtime: Runtime,
-    ) -> torch.Tensor:
-        """Return the outputs (samples, classes) for the picture with some segments covered."""
-        places = torch.from_numpy(labels).to(x.device)
-        outputs = []
-        for number, masks in enumerate(batches):
-            runtime.progress(self.about.title, number, len(batches))
-            outputs.append(model.outputs(torch.where(masks.to(x.device)[:, places][:, None], x, covering)))
-        runtime.progress(self.about.title, len(batches), len(batches))
-        return torch.cat(outputs)
-
-    def _segments(self, picture: np.ndarray, wanted: int) -> tuple[Segmentation, np.ndarray]:
-        """Return the labels (height, width), of a grid where the wanted segmentation finds no two segments."""
-        for how in dict.fromkeys((self.segmentation, FALLBACK)):
-            labels = segment(picture, how, wanted)
-            if labels.max() > 0:
-                return how, labels
-        raise NotApplicableError("the picture has one segment only, so there is nothing to compare")
-
-    def _fallback(self, how: Segmentation) -> tuple[str, ...]:
-        if how == self.segmentation:
-            return ()
-        return (f"{self.segmentation} finds one segment only in this picture; it was cut by a {how} instead.",)
+    def _draw(self, seed: int, parts: int) -> Draw:
+        generator = torch.Generator().manual_seed(seed)
+        return lambda count, whole: fair(count, parts, generator, paired=self.paired, whole=whole)
 
     def _fit(self, masks: np.ndarray, outputs: np.ndarray) -> Surrogate:
         return fit(masks, outputs, cosine_weights(masks, self.kernel_width), self.alpha)
 
-    def _covering(self, model: Model, x: torch.Tensor, labels: np.ndarray) -> tuple[torch.Tensor, str]:
-        """Return the picture (channels, height, width) whose segments cover, and its colour in words."""
-        if self.fill != "segment":
-            colour = fill_colour(self.fill, x, model.input)
-            return colour, numbers(colour)
-        flat, places = x.flatten(1).double(), torch.from_numpy(labels).to(x.device).flatten()
-        sums = torch.zeros(x.shape[0], int(labels.max()) + 1, dtype=torch.float64, device=x.device)
-        sums.index_add_(1, places, flat)
-        means = sums / torch.bincount(places)
-        return means[:, places].view(x.shape).to(x.dtype), "each segment's own mean"
+    def _interval(self, samples: Samples, outputs: np.ndarray) -> float | None:
+        weights = cosine_weights(samples.masks.numpy(), self.kernel_width)
+        return ranking_interval(samples, outputs, weights, self.alpha)
 
-    def _values(self, surrogate: Surrogate, masks: np.ndarray, outputs: np.ndarray) -> dict[str, Value]:
+    def _is_sure(self, samples: Samples, targets: Sequence[Target]) -> bool:
+        """Say whether the ranking's interval is as narrow as asked, for every target."""
+        widths = [self._interval(samples, target(samples.outputs).double().cpu().numpy()) for target in targets]
+        return all(width is not None and width <= (self.interval or 0.0) for width in widths)
+
+    def _values(self, surrogate: Surrogate, samples: Samples, outputs: np.ndarray) -> dict[str, Value]:
         """Return what says how far the surrogate can be trusted."""
+        masks = samples.masks.numpy()
         count = masks.shape[1]
-        half = len(masks) // 2
         overlap = None  # of the whole set it would be one, whatever the numbers
         weights = cosine_weights(masks, self.kernel_width)
         effective = float(weights.sum() ** 2 / np.square(weights).sum())
+        halves = [samples.sources == number for number in (0, 1)]
         if count > TOP and surrogate.r2 is not None and effective > count:
-            fits = [self._fit(masks[part], outputs[part]) for part in (slice(half), slice(half, None))]
+            fits = [self._fit(masks[part], outputs[part]) for part in halves]
             first, second = (set(np.argsort(-np.abs(fitted.coefficients))[:TOP].tolist()) for fitted in fits)
             overlap = len(first & second) / TOP
         return {
@@ -231,47 +194,12 @@ class Lime(Attributor):
             "segments": Value(value=count),
             "samples a segment": Value(value=len(masks) / count),
             "effective samples": Value(value=effective, unit="that the kernel's weights leave"),
-            "overlap": Value(value=overlap, unit=f"of the {TOP} strongest segments over two seeds", n=half),
+            "ranking's interval": Value(value=self._interval(samples, outputs), unit=RANKS, n=len(masks)),
+            "overlap": Value(
+                value=overlap, unit=f"of the {TOP} strongest segments over two seeds", n=int(halves[0].sum())
+            ),
             "overlap by chance": Value(value=TOP / count if count > TOP else None),
         }
-
-
-def _scaled(x: torch.Tensor, model: Model) -> np.ndarray:
-    """Return an input as a picture (channels, height, width) in [0, 1]."""
-    low, high = model.input.span
-    pixels: np.ndarray = ((x - low) / (high - low)).double().cpu().numpy()
-    return pixels
-
-
-def _inert(x: torch.Tensor, covering: torch.Tensor, labels: np.ndarray) -> int:
-    """Return how many segments look the same when they are covered."""
-    changed = ((x - covering).abs() > EIGHT_BITS).any(dim=0).cpu().numpy()
-    return int(labels.max()) + 1 - len(np.unique(labels[changed]))
-
-
-def _sample(samples: int, segments: int) -> tuple[torch.Tensor, str]:
-    """Return which segments each sample shows, (samples, segments) bool, and the seeds: one a half.
-
-    The first shows all, so that the model's output for the picture itself is among the scores.
-    """
-    seeds = torch.randint(2**31, (2,)).tolist()
-    half = samples // 2
-    drawn = [
-        torch.randint(2, (number, segments), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
-        for seed, number in zip(seeds, (half, samples - half), strict=True)
-    ]
-    masks = torch.cat(drawn).bool()
-    masks[0] = True
-    return masks, ", ".join(map(str, seeds))
-
-
-def _grid(height: int, width: int, number: int) -> np.ndarray:
-    """Return labels (height, width) of about that many rectangles, as square as they can be."""
-    rows = min(height, number, max(1, round((number * height / width) ** 0.5)))
-    columns = min(width, max(1, round(number / rows)))
-    row, column = np.arange(height) * rows // height, np.arange(width) * columns // width
-    labels: np.ndarray = row[:, None] * columns + column
-    return labels
 
 
 def _notes(surrogate: Surrogate, samples_a_segment: float) -> tuple[str, ...]:

@@ -1,0 +1,132 @@
+"""Random masks in pairs and by rounds: no more of them than a ranking needs.
+
+A pair is a mask and its opposite, which shows what the other covers: what parts do together is then the same in both
+and cancels (Covert & Lee 2021, Improving KernelSHAP). Masks fall into groups; drawing the groups again, with
+replacement, says how far the ranking of the parts is a matter of chance (Efron 1979, Bootstrap methods).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+DRAWS = 200  # of the groups
+GROUPS = 20
+CONFIDENCE = 0.95
+ROUND = 100  # masks between two looks at the ranking
+INTERVAL = "stop once the ranks' 95 % intervals are this narrow on average, as a share of the parts; default never"
+RANKS = "mean width of the 95 % intervals of the ranks, as a share of the parts: 0 certain, near 1 chance"
+
+Draw = Callable[[int, bool], torch.Tensor]
+Tell = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Masks and what the model says to them.
+
+    Args:
+        masks: (samples, ...) what is shown.
+        outputs: (samples, classes).
+        sources: (samples,) the number of the generator that drew each.
+    """
+
+    masks: torch.Tensor
+    outputs: torch.Tensor
+    sources: np.ndarray
+
+    @property
+    def groups(self) -> list[np.ndarray]:
+        """The rows of each group; the two of a pair are in one."""
+        group = np.arange(len(self.masks)) // 2 % GROUPS
+        return [np.flatnonzero(group == number) for number in range(min(GROUPS, len(self.masks) // 2))]
+
+
+def fair(count: int, parts: int, generator: torch.Generator, *, paired: bool, whole: bool) -> torch.Tensor:
+    """Return masks (count, parts) bool that show each part with probability one half.
+
+    Args:
+        count: how many.
+        parts: of each.
+        generator: draws them.
+        paired: whether every second one is the opposite of the one before.
+        whole: whether the first shows all parts.
+    """
+    own = -(-count // 2) if paired else count
+    drawn = torch.randint(2, (own, parts), generator=generator, dtype=torch.uint8).bool()
+    if whole:
+        drawn[0] = True
+    return with_opposites(drawn)[:count] if paired else drawn
+
+
+def with_opposites(masks: torch.Tensor) -> torch.Tensor:
+    """Return masks (samples, parts) bool, each followed by its opposite."""
+    return torch.stack([masks, ~masks], 1).flatten(0, 1)
+
+
+def sampled(
+    draws: Sequence[Draw],
+    outputs: Callable[[torch.Tensor, Tell], torch.Tensor],
+    most: int,
+    is_sure: Callable[[Samples], bool] | None,
+    tell: Callable[[int, int], None],
+) -> Samples:
+    """Draw masks until a ranking is sure, or there are as many as allowed.
+
+    Args:
+        draws: give masks, of a number, and whether it is the first round; they share each round.
+        outputs: of masks; is told how many are done.
+        most: how many are drawn at most.
+        is_sure: says whether these are enough, after every round; None for all in one round.
+        tell: is told how many are done, of how many.
+    """
+    size = ROUND if is_sure else most
+    found: list[Samples] = []
+    for done in range(0, most, size):
+        masks, sources = _round(draws, min(size, most - done), first=not done)
+        found.append(Samples(masks, outputs(masks, _after(done, most, tell)), sources))
+        so_far = _joined(found)
+        if is_sure and is_sure(so_far):
+            break
+    tell(most, most)
+    return so_far
+
+
+def _after(done: int, most: int, tell: Callable[[int, int], None]) -> Tell:
+    return lambda more: tell(done + more, most)
+
+
+def _round(draws: Sequence[Draw], size: int, *, first: bool) -> tuple[torch.Tensor, np.ndarray]:
+    share = size // len(draws) // 2 * 2
+    sizes = [*[share] * (len(draws) - 1), size - share * (len(draws) - 1)]
+    masks = [draw(count, first and not number) for number, (draw, count) in enumerate(zip(draws, sizes, strict=True))]
+    return torch.cat(masks), np.repeat(np.arange(len(draws)), sizes)
+
+
+def _joined(found: Sequence[Samples]) -> Samples:
+    if len(found) == 1:
+        return found[0]
+    masks, outputs = torch.cat([one.masks for one in found]), torch.cat([one.outputs for one in found])
+    return Samples(masks, outputs, np.concatenate([one.sources for one in found]))
+
+
+def rank_interval(estimate: Callable[[np.ndarray], np.ndarray], groups: int) -> float | None:
+    """Return how wide the 95 % intervals of the parts' ranks are, on average, as a share of the number of parts.
+
+    None where there are too few groups to draw from, or one part.
+
+    Args:
+        estimate: gives a number for each part, (parts,), of how often each group counts (groups,).
+        groups: how many there are.
+    """
+    if groups < GROUPS:
+        return None
+    drawn = np.random.default_rng(0).multinomial(groups, np.full(groups, 1 / groups), size=DRAWS)
+    ranks = np.stack([np.argsort(np.argsort(estimate(counts))) for counts in drawn])
+    if ranks.shape[1] < 2:
+        return None
+    low, high = np.quantile(ranks, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+    return float((high - low).mean() / (ranks.shape[1] - 1))
