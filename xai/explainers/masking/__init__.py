@@ -1,0 +1,1 @@
+"""Parts of a picture that are covered at random: which, by what, and how many times."""
