@@ -13,7 +13,7 @@ from lime.lime_image import LimeImageExplainer
 from tests.networks import Linear
 from xai.api import explain, load
 from xai.explainers.lime import cosine_weights, fit
-from xai.explainers.masking.superpixels import segment
+from xai.masking.superpixels import segment
 from xai.models.model import Model
 from xai.reports.run import Found
 
@@ -172,9 +172,7 @@ def test_one_segment_only_is_skipped_with_the_reason() -> None:
 def test_a_picture_that_is_not_cut_is_cut_by_a_grid_and_that_is_said(
     wide: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "xai.explainers.masking.superpixels.slic", lambda picture, **_: np.zeros(picture.shape[:2], dtype=int)
-    )
+    monkeypatch.setattr("xai.masking.superpixels.slic", lambda picture, **_: np.zeros(picture.shape[:2], dtype=int))
     noise = torch.rand((3, 24, 24), generator=torch.Generator().manual_seed(0))
     found = lime(wide, noise, samples=600).record
     assert found.parameters["segmentation"] == "grid"

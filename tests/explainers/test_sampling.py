@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from xai.explainers.lime import cosine_weights, fit
-from xai.explainers.masking.sampling import Samples, fair, rank_interval, sampled
+from xai.masking.sampling import Samples, fair, rank_interval, sampled
 
 
 def drawing(seed: int, parts: int = 6):

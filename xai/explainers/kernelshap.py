@@ -11,8 +11,8 @@ import torch
 from pydantic import Field
 
 from xai.explainers.base import ROUNDING, Attribution, Attributor
-from xai.explainers.masking.sampling import INTERVAL, RANKS, Samples, rank_interval, sampled, with_opposites
-from xai.explainers.masking.superpixels import Covering, Segmentation, Superpixels, superpixels
+from xai.masking.sampling import INTERVAL, RANKS, Samples, rank_interval, sampled, with_opposites
+from xai.masking.superpixels import Covering, Segmentation, Superpixels, superpixels
 from xai.models.fill import FILLS, check_fill
 from xai.models.model import Model
 from xai.models.targets import Target

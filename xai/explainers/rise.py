@@ -11,7 +11,7 @@ from pydantic import Field
 from torch.nn import functional as F
 
 from xai.explainers.base import ROUNDING, Attribution, Attributor
-from xai.explainers.masking.sampling import GROUPS, INTERVAL, RANKS, Samples, Tell, fair, rank_interval, sampled
+from xai.masking.sampling import GROUPS, INTERVAL, RANKS, Samples, Tell, fair, rank_interval, sampled
 from xai.models.fill import FILLS, Fill, check_fill, fill_colour, numbers
 from xai.models.model import Model
 from xai.models.targets import Target
