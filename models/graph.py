@@ -73,6 +73,8 @@ class Graph:
         device: where its tensors are.
     """
 
+    is_whole = True  # the module's own tensors are all that runs
+
     def __init__(self, module: fx.GraphModule, device: torch.device) -> None:
         self.module = module
         self.device = device

@@ -19,7 +19,7 @@ from xai.models.incremental import Incremental
 from xai.models.spatial import last_spatial_layer
 from xai.models.targets import Target, find_target
 
-FOLDING = 2.0**-13  # of the largest output: more than float32's sums differ by in deep networks, far below any answer
+ROUNDING = 2.0**-13  # of the largest output: more than float32's sums differ by in deep networks, far below any answer
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,19 @@ class Activation:
     value: torch.Tensor
     outputs: torch.Tensor
     layer: Layer
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What runs the network where no gradient is needed.
+
+    Args:
+        name: of it and its version; "" for torch.
+        forward: (batch, ...) in input units -> (batch, classes).
+    """
+
+    name: str
+    forward: Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -74,6 +87,7 @@ class Model:
         draws: whether it draws random numbers, so that one input gives other outputs each time.
         network: the module that it was made of, as it was opened; None of what is no module of torch's.
         derived: fingerprint of the model that it was made from, where that was another.
+        engine: what runs it where no gradient is needed; None for torch.
     """
 
     card: Card
@@ -93,6 +107,7 @@ class Model:
     draws: bool = False
     network: nn.Module | None = field(default=None, repr=False)
     derived: str = ""
+    engine: Engine | None = field(default=None, repr=False)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return outputs (batch, classes) of inputs (batch, channels, height, width); gradients flow if enabled."""
@@ -132,20 +147,20 @@ class Model:
         return self.graph.bytes_per_input if self.graph else 100 * 4 * math.prod(self.input.shape)
 
     @cached_property
-    def quick(self) -> fx.GraphModule | None:
-        """The graph without what only gradients and taps need: batch normalisation is folded. None of a black box.
+    def quick(self) -> Engine | None:
+        """What gives the outputs without gradients, quicker than a call; None where nothing does.
 
-        Its outputs are the model's but for rounding, on random inputs; where they are not, it is the graph itself.
+        It is the engine that was asked for, or the graph with batch normalisation folded into its convolutions. That
+        its outputs are a call's but for rounding is tried on random inputs.
         """
-        if self.graph is None:
+        if self.graph is None or not self.graph.is_whole or self.draws:
             return None
-        quick = folded(self.graph.module)
+        quick = self.engine or Engine("", folded(self.graph.module))
         low, high = self.input.span
         drawn = torch.rand((2, *self.input.shape), generator=torch.Generator().manual_seed(0)) * (high - low) + low
         with torch.no_grad():
-            expected, found = self(drawn.to(self.device)), quick(drawn.to(self.device))
-        near = (found - expected).abs().max() <= FOLDING * expected.abs().max()
-        return quick if near else self.graph.module
+            expected, found = self(drawn.to(self.device)), quick.forward(drawn.to(self.device))
+        return quick if (found - expected).abs().max() <= ROUNDING * expected.abs().max() else None
 
     def outputs(self, x: torch.Tensor) -> torch.Tensor:
         """Return outputs (batch, classes) of inputs (batch, channels, height, width), as fast as they can be had.
@@ -153,15 +168,14 @@ class Model:
         They have no gradients, and are those of a call but for rounding.
         """
         with torch.no_grad():
-            found: torch.Tensor = self(x) if self.draws or self.quick is None else self.quick(x)
-        return found
+            return (self.quick.forward if self.quick else self.forward)(x)
 
     def incremental(self, x: torch.Tensor) -> Incremental | None:
-        """Return what gives outputs of copies of x (channels, height, width) that differ in a part; None without it.
-
-        A black box has none, nor has what draws random numbers.
-        """
-        return None if self.draws or self.quick is None else Incremental(self.quick, x[None])
+        """Return what gives outputs of copies of x (channels, height, width) that differ in a part; None without it."""
+        if self.quick is None or not isinstance(self.quick.forward, fx.GraphModule):
+            return None
+        with torch.no_grad():
+            return Incremental(self.quick.forward, x[None])
 
     def prepare(self, image: ImageLike) -> Prepared:
         """Turn a picture into the model's input; see xai.models.images.prepare."""

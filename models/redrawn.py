@@ -58,6 +58,8 @@ class Copies(Graph):
         copies: for each copy the tensors that differ, by name; the same names in all.
     """
 
+    is_whole = False
+
     def __init__(self, graph: Graph, copies: Sequence[Tensors]) -> None:
         super().__init__(graph.module, graph.device)
         self._copies = copies

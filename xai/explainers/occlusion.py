@@ -12,7 +12,8 @@ from pydantic import Field
 from xai.errors import AnalysisError, UsageError
 from xai.explainers.base import ROUNDING, Attribution, Attributor
 from xai.models.fill import FILLS, Fill, check_fill, fill_colour, numbers
-from xai.models.model import FOLDING, Model
+from xai.models.model import ROUNDING as BY_BATCH
+from xai.models.model import Model
 from xai.models.patches import Corner
 from xai.models.targets import Target
 from xai.registry import Kind, Method
@@ -153,7 +154,7 @@ class Occlusion(Attributor):
         covered = self._outputs(covering.outputs, blocks, runtime)
         most = int((outputs - covered).abs().amax(1).argmax())
         difference = float((covering.whole([places[most]]) - covered[most]).abs().max())
-        if not difference <= FOLDING * float(outputs.abs().max()):
+        if not difference <= BY_BATCH * float(outputs.abs().max()):
             raise AnalysisError(
                 f"covering the window at {places[most]} was expected to give what a whole copy gives; the outputs "
                 f"differ by {difference:.3g}: please report this network"
