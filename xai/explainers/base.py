@@ -202,7 +202,7 @@ class Visualizer(Explainer):
         notes = found.notes
         if self.about_target():
             measured["target's output"] = Value(value=float(target(outputs)), unit="for the picture")
-            if said != target.name:
+            if said != target.label:
                 notes += (f"The model calls the picture {said}, though {target.name} was raised.",)
         arrays = {"picture": picture.numpy(), "objective": objective}
         return Explanation(arrays, {**self.model_dump(), **found.chosen}, {**found.values, **measured}, notes)

@@ -92,13 +92,13 @@ class Occlusion(Attributor):
             (slice(top, top + window), slice(left, left + window))
             for top, left in product(starts(height, window, stride), starts(width, window, stride))
         ]
-        wanted = [target.index for target in targets]
         outputs = model(x[None])
+        whole = _of(targets, outputs)
         batch = self.batch or runtime.batch(model.bytes_per_input)
         drops = []
         for done in range(0, len(places), batch):
             runtime.progress(self.about.title, done, len(places))
-            drops.append((outputs - model(_covered(x, places[done : done + batch], fill)))[:, wanted])
+            drops.append(whole - _of(targets, model(_covered(x, places[done : done + batch], fill))))
         runtime.progress(self.about.title, len(places), len(places))
         maps = average(torch.cat(drops).double().cpu(), places, (height, width))
         return [
@@ -117,6 +117,11 @@ class Occlusion(Attributor):
     def _sizes(self, model: Model) -> tuple[int, int]:
         window = self.window or max(1, round(min(model.input.shape[1:]) / 5))
         return window, self.stride or max(1, window // 2)
+
+
+def _of(targets: Sequence[Target], outputs: torch.Tensor) -> torch.Tensor:
+    """Return what each target is, (batch, targets), of outputs (batch, classes)."""
+    return torch.stack([target(outputs) for target in targets], dim=1)
 
 
 def _covered(x: torch.Tensor, places: list[tuple[slice, slice]], fill: torch.Tensor) -> torch.Tensor:
