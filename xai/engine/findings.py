@@ -82,18 +82,16 @@ class Analysis:
         )
         if answer is None:
             return finding
+        judged = self.measures if "map" in answer.arrays else ()
+        apart = bool(judged) and not method.about_target()
         return finding.model_copy(
             update={
                 "parameters": answer.parameters,
                 "values": answer.values,
-                "notes": answer.notes,
+                "notes": (*answer.notes, *([_judged_for(target)] if apart else [])),
                 "seconds": tried.seconds,
                 "artefacts": {name: put(self.store, array) for name, array in answer.arrays.items()},
-                "trust": tuple(
-                    self._trust(measure, method, sample, target, answer)
-                    for measure in self.measures
-                    if "map" in answer.arrays
-                ),
+                "trust": tuple(self._trust(measure, method, sample, target, answer) for measure in judged),
             }
         )
 
@@ -134,6 +132,10 @@ class Analysis:
 def _recorded(target: Target) -> TargetRecord:
     against = None if target.against is None else target.against.index
     return TargetRecord(index=target.index, name=target.name, against=against)
+
+
+def _judged_for(target: Target) -> str:
+    return f"The map is the same for every target; what judges it asks about the output for {target.name}."
 
 
 def _empty(targets: Sequence[Target]) -> str:
