@@ -192,8 +192,8 @@ class LayerAttributor(Attributor):
     def fine(self, coarse: torch.Tensor, layer: Layer, x: torch.Tensor, **found: Any) -> Attribution:
         """Return a map (rows, columns) of a layer at the size of x; `found` is what an Attribution says besides."""
         grid = f"{coarse.shape[-2]} x {coarse.shape[-1]}"
-        map_ = F.interpolate(coarse[None, None], size=x.shape[-2:], mode="bilinear", align_corners=False)[0, 0]
-        return Attribution(map_, **{**found, "chosen": {"layer": layer.name, "grid": grid, **found.get("chosen", {})}})
+        chosen = {"layer": layer.name, "grid": grid, **found.pop("chosen", {})}
+        return Attribution(upsampled(coarse, x), chosen=chosen, **found)
 
 
 class GradientCAM(LayerAttributor):
@@ -279,6 +279,11 @@ class Visualizer(Explainer):
                 notes += (f"The model calls the picture {said}, though {target.name} was raised.",)
         arrays = {"picture": picture.numpy(), "objective": objective}
         return Explanation(arrays, {**self.model_dump(), **found.chosen}, {**found.values, **measured}, notes)
+
+
+def upsampled(coarse: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Return a map (rows, columns) at the size of an input (channels, height, width)."""
+    return F.interpolate(coarse[None, None], size=x.shape[-2:], mode="bilinear", align_corners=False)[0, 0]
 
 
 def grad_cam_package() -> ModuleType:

@@ -9,9 +9,8 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 from torch import fx
-from torch.nn import functional as F
 
-from xai.explainers.base import Attribution, Attributor
+from xai.explainers.base import Attribution, Attributor, upsampled
 from xai.models.graph import Graph
 from xai.models.layout import Layout, layouts, operator
 from xai.models.model import Model
@@ -164,7 +163,7 @@ class FullGrad(Attributor):
             share = gradient * part.bias
             explained += float(share.double().sum())
             if part.layout is not None and part.layout.is_feature_map:
-                map_ = map_ + self._fine(part.layout.to_grid(share)[0], x.shape[-2:])
+                map_ = map_ + self._fine(part.layout.to_grid(share)[0], x)
             else:
                 placeless += float(share.double().sum())
         unit = "of input and biases times their gradients, added with their signs"
@@ -178,8 +177,8 @@ class FullGrad(Attributor):
             },
         )
 
-    def _fine(self, grid: torch.Tensor, size: torch.Size) -> torch.Tensor:
+    def _fine(self, grid: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Return a part's map (height, width) of its grid (channels, rows, columns); totals stay if not rescaled."""
         coarse = rescaled(grid, self.rescale).sum(dim=0)
-        fine = F.interpolate(coarse[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+        fine = upsampled(coarse, x)
         return fine * (coarse.numel() / fine.numel()) if self.rescale == "none" else fine
