@@ -127,9 +127,9 @@ class FullGrad(Attributor):
     unit = "size of gradient times value, added over input and biases"
 
     rescale: Rescale = Field(
-        default="layer",
-        description="what is brought to 0..1 before it is added: layer, as its authors' code does, channel, as their "
-        "formula says, or none",
+        default="none",
+        description="what is brought to 0..1 before it is added: none, so that each counts by its size; layer, as its "
+        "authors' code does, or channel, as their formula says: what hardly matters then counts as much as the rest",
     )
 
     def attribute(
