@@ -54,11 +54,14 @@ class Layer:
         return self.layout is not None and self.layout.is_feature_map
 
     @property
+    def channel_axis(self) -> int:
+        """Which axis of its output, the batch being the first, holds the channels."""
+        return self.layout.names.index("", 1) if self.layout and self.layout.is_feature_map else 1
+
+    @property
     def channels(self) -> int:
         """How many channels its output has."""
-        if self.layout and self.layout.is_feature_map:
-            return self.shape[self.layout.names.index("", 1) - 1]
-        return self.shape[0] if self.shape else 0
+        return self.shape[self.channel_axis - 1] if self.shape else 0
 
     def by_channel(self, value: torch.Tensor) -> torch.Tensor:
         """Return its output with the channels behind the batch: (batch, channels, ...)."""
@@ -87,6 +90,14 @@ class Graph:
     def run(self, x: torch.Tensor, taps: Mapping[str, Tap]) -> torch.Tensor:
         """Return outputs; the value of each layer named in taps is replaced by what its tap returns."""
         return Tapped(self.module, {self.layer(name).node: tap for name, tap in taps.items()}).run(x)  # type: ignore[no-any-return]  # fx.Interpreter.run is untyped
+
+    def programs(self, shared: Layer | None = None) -> list[fx.Interpreter]:  # noqa: ARG002  # copies of a graph ask for it
+        """Return what runs the graph, one for each copy of it, whose outputs stand side by side.
+
+        Args:
+            shared: a layer whose value all copies must have in common, if there is one.
+        """
+        return [fx.Interpreter(self.module)]
 
     def layer(self, name: str) -> Layer:
         """Return the layer of that name; raise UsageError with near matches if there is none."""

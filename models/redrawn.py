@@ -9,7 +9,7 @@ import torch
 from torch import fx
 
 from xai.errors import NotApplicableError
-from xai.models.graph import Graph, Tap, Tapped
+from xai.models.graph import Graph, Layer, Tap, Tapped
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -76,6 +76,31 @@ class Copies(Graph):
         """
         nodes = {self.layer(name).node: tap for name, tap in taps.items()}
         return torch.cat(_Branching(self.module, nodes, self._copies).run_all(x), dim=1)
+
+    def programs(self, shared: Layer | None = None) -> list[fx.Interpreter]:
+        """Return an interpreter a copy.
+
+        Raises:
+            NotApplicableError: there are several copies, and the layer differs between them.
+        """
+        names = [node.name for node in self.module.graph.nodes]
+        differing = (node for node in self.module.graph.nodes if str(node.target) in self._copies[0])
+        first = min(names.index(user.name) for node in differing for user in node.users)
+        if len(self._copies) > 1 and shared is not None and names.index(shared.node) >= first:
+            raise NotApplicableError("the layer that is looked at differs between the copies")
+        return [_Copy(self.module, tensors) for tensors in self._copies]
+
+
+class _Copy(fx.Interpreter):
+    """Runs a graph with some tensors in place of its own."""
+
+    def __init__(self, module: fx.GraphModule, tensors: Tensors) -> None:
+        super().__init__(module)
+        self._tensors = tensors
+
+    def fetch_attr(self, target: str) -> Any:
+        """Return a tensor of this copy."""
+        return self._tensors[target] if target in self._tensors else super().fetch_attr(target)
 
 
 class _Branching(Tapped):

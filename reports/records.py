@@ -76,10 +76,17 @@ class Prediction(Record):
 
 
 class TargetRecord(Record):
-    """The output that a finding is about."""
+    """The output that a finding is about.
+
+    Args:
+        index: of the output.
+        name: its class, and the one that it stands against.
+        against: index of the output that is taken away from it, if one is.
+    """
 
     index: int
     name: str
+    against: int | None = None
 
 
 class InputRecord(Record):

@@ -106,6 +106,7 @@ def explain(
     methods: str | Iterable[str] | None = None,
     measures: str | Iterable[str] | None = None,
     target: str | int | None = None,
+    against: str | int | None = None,
     top: int | None = None,
     masks: str | Path | None = None,
     layer: str | None = None,
@@ -123,6 +124,7 @@ def explain(
         methods: names (see `xai methods`), or "all"; default the quick ones.
         measures: names of what judges the maps, "all" or "none"; default the quick ones.
         target: a class's name or index; default the predicted one.
+        against: explain why the target rather than this class: a name or index, or "next", the highest other output.
         top: explain that many of the highest outputs instead.
         masks: folder of pictures that are not black where the objects are, of the same names.
         layer: for the methods that look at one.
@@ -139,7 +141,7 @@ def explain(
         xai.errors.RefusedFileError: a picture is damaged.
     """
     names, judges = names_of(methods), names_of(measures)
-    plan = plan_explain(model, names, target, layer, parameters, judges, top)
+    plan = plan_explain(model, names, target, layer, parameters, judges, top, against)
     runtime = Runtime(device=model.device, seed=seed, progress=progress or silent)
     call = call_of(
         "explain",
@@ -148,6 +150,7 @@ def explain(
         methods=names,
         measures=judges,
         target=target,
+        against=against,
         top=top,
         masks=masks,
         layer=layer,

@@ -38,6 +38,9 @@ def test_every_method_and_the_report_take_any_number_of_channels(channels: int, 
     run = explain(model, pictures, methods="all", measures="deletion", parameters=BRIEF)
     assert {finding.method for finding in run.findings} == set(explainers.all())
     for finding in run.findings:
+        if finding.status == "skipped":
+            assert finding.reason == "the network's graph shows no attention"
+            continue
         assert finding.status == "ok", finding.reason
         assert not [trust.reason for trust in finding.trust if trust.status == "failed"]
         if "map" in finding.artefacts:

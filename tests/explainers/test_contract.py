@@ -22,8 +22,17 @@ BRIEF = {
     "kernelshap": {"samples": 30, "segmentation": "grid", "segments": 9},
     "rise": {"samples": 30, "cells": 3},
     "deepdream": {"octaves": 2, "iterations": 3},
+    "scorecam": {"channels": 4},
+    "ablationcam": {"channels": 4},
 }
-ATTRIBUTORS = [name for name, cls in explainers.all().items() if issubclass(cls, Attributor)]
+CNNS = ("resnet18", "mobilenet_v3_small", "densenet121", "convnext_tiny")
+BEYOND = {  # what a method says of networks that it has no answer for, whatever the picture
+    **{("attentionrollout", name): "the network's graph shows no attention" for name in CNNS},
+    ("attentionrollout", "swin_t"): "attention 'softmax' is not from all patches",
+}
+FOR_CNNS = [name for name in explainers.all() if (name, CNNS[0]) not in BEYOND]
+ATTRIBUTORS = [name for name, cls in explainers.all().items() if issubclass(cls, Attributor) and name in FOR_CNNS]
+BY_TARGET = [name for name in ATTRIBUTORS if explainers.get(name)().about_target()]
 TOY = '''
 """A toy."""
 
@@ -59,7 +68,7 @@ def test_a_method_declares_itself(name: str) -> None:
     assert all(field.description for field in cls.model_fields.values()), "every parameter is described"
 
 
-@pytest.mark.parametrize("name", explainers.all())
+@pytest.mark.parametrize("name", FOR_CNNS)
 def test_the_same_seed_gives_the_same_map_and_state_is_restored(name: str, small: Model, noise: torch.Tensor) -> None:
     state = torch.get_rng_state()
     first, second = (explain(small, noise, methods=[name], measures="none", seed=5)[name] for _ in range(2))
@@ -94,7 +103,7 @@ def test_the_order_of_pictures_does_not_matter(name: str, small: Model) -> None:
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ATTRIBUTORS)
+@pytest.mark.parametrize("name", BY_TARGET)
 def test_several_targets_get_what_each_gets_alone(name: str, small: Model, noise: torch.Tensor) -> None:
     run = explain(small, noise, methods=name, measures="none", top=3)
     order = [prediction.name for prediction in run.record.inputs[0].predictions[:3]]
@@ -110,6 +119,10 @@ def test_every_explainer_answers_on_every_architecture(name: str, architecture: 
     x = torch.rand((3, SIDE, SIDE), generator=torch.Generator().manual_seed(3))
     run = explain(loaded(architecture), x, methods=name, measures="none", parameters={name: BRIEF.get(name, {})})
     (found,) = run
+    if (name, architecture) in BEYOND:
+        assert found.record.status == "skipped"
+        assert found.record.reason.startswith(BEYOND[name, architecture])
+        return
     assert found.record.status == "ok", found.record.reason
     if "map" in found.record.artefacts:
         assert found.record.values["blank"].value is False

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from xai.reports.run import Run
 
 FAILED = 3
-WRITTEN = ("methods", "measures", "target", "top", "masks", "layer", "detector", "arch", "card", "labels")
+WRITTEN = ("methods", "measures", "target", "against", "top", "masks", "layer", "detector", "arch", "card", "labels")
 
 
 def explain(
@@ -46,6 +46,10 @@ def explain(
         str | None, typer.Option(help="What judges the maps: names, all or none. Default: the quick ones.")
     ] = None,
     target: Annotated[str | None, typer.Option(help="A class's name or index; default the predicted one.")] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(help="Explain why the target rather than this class: a name or index; next: the highest other."),
+    ] = None,
     top: Annotated[
         int | None, typer.Option("--top", metavar="K", help="Explain the K highest outputs of each picture instead.")
     ] = None,
@@ -89,7 +93,7 @@ def explain(
     place = resolve_device(device)
     loaded = load(model, arch=arch, card=card, labels=labels, device=place, seed=seed, trusted=trust_model)
     opened = None if detector is None else open_detector(detector, loaded)
-    plan = plan_explain(loaded, _names(methods), target, layer, settings, _names(measures), top)
+    plan = plan_explain(loaded, _names(methods), target, layer, settings, _names(measures), top, against)
     for _ in read_samples(pictures, loaded, masks):
         pass  # a damaged picture is told before anything is computed; keeping them all could fill the memory
     command = rerun("explain", given, WRITTEN, [given["model"], *given["images"]])

@@ -14,7 +14,7 @@ from xai.engine.ood.verdict import Watchman
 from xai.engine.plan import ExplainPlan
 from xai.engine.started import Started
 from xai.models.model import Model
-from xai.models.targets import Target
+from xai.models.targets import Target, contrast
 from xai.reports.artefacts import MemoryStore, Store
 from xai.reports.records import Finding, InputRecord
 from xai.reports.run import Run
@@ -86,7 +86,8 @@ def explain(
 
 def _targets(plan: ExplainPlan, outputs: torch.Tensor, model: Model) -> list[Target]:
     """Return what is explained of one input: the named class, or the highest of its outputs (classes,)."""
-    if plan.target is not None:
-        return [model.target(plan.target)]
-    highest = outputs.double().cpu().topk(min(plan.top, len(outputs))).indices
-    return [model.target(index) for index in highest.tolist()]
+    highest = outputs.double().cpu().topk(min(plan.top, len(outputs))).indices.tolist()
+    targets = [model.target(wanted) for wanted in (highest if plan.target is None else [plan.target])]
+    if plan.against is None:
+        return targets
+    return [contrast(target, plan.against, outputs, model.classes) for target in targets]

@@ -42,7 +42,7 @@ class Analysis:
         targets = targets if method.about_target() else targets[:1]
         about, key = method.about, sample.digest if method.about_input() else ""
         self.runtime.progress(f"{about.title} on {sample.id if key else self.model.name}", 0, 1)
-        if reason := missing(method, self.model):
+        if reason := missing(method, self.model) or (method.about_target() and _empty(targets)):
             tried: Attempt[list[Explanation]] = Attempt("skipped", None, reason, 0.0)
         else:
             tried = attempt(
@@ -66,7 +66,7 @@ class Analysis:
         about = method.about
         place = sample.id if method.about_input() else "the model"
         finding = Finding(
-            id=f"{about.name}/{place}/{target.index}" if method.about_target() else f"{about.name}/{place}",
+            id=f"{about.name}/{place}/{target.key}" if method.about_target() else f"{about.name}/{place}",
             family=method.family,
             method=about.name,
             title=about.title,
@@ -75,25 +75,23 @@ class Analysis:
             source=about.source,
             kind=about.kind.value,
             input=sample.id if method.about_input() else None,
-            target=TargetRecord(index=target.index, name=target.name) if method.about_target() else None,
+            target=_recorded(target) if method.about_target() else None,
             status=tried.status,
             reason=tried.reason,
             parameters=method.model_dump(),
         )
         if answer is None:
             return finding
+        judged = self.measures if "map" in answer.arrays else ()
+        apart = bool(judged) and not method.about_target()
         return finding.model_copy(
             update={
                 "parameters": answer.parameters,
                 "values": answer.values,
-                "notes": answer.notes,
+                "notes": (*answer.notes, *([_judged_for(target)] if apart else [])),
                 "seconds": tried.seconds,
                 "artefacts": {name: put(self.store, array) for name, array in answer.arrays.items()},
-                "trust": tuple(
-                    self._trust(measure, method, sample, target, answer)
-                    for measure in self.measures
-                    if "map" in answer.arrays
-                ),
+                "trust": tuple(self._trust(measure, method, sample, target, answer) for measure in judged),
             }
         )
 
@@ -129,3 +127,18 @@ class Analysis:
             mask=sample.mask,
             key=sample.digest,
         )
+
+
+def _recorded(target: Target) -> TargetRecord:
+    against = None if target.against is None else target.against.index
+    return TargetRecord(index=target.index, name=target.name, against=against)
+
+
+def _judged_for(target: Target) -> str:
+    return f"The map is the same for every target; what judges it asks about the output for {target.name}."
+
+
+def _empty(targets: Sequence[Target]) -> str:
+    """Return why there is nothing to explain, or ""."""
+    named = [target.label for target in targets if target.is_empty]
+    return f"the model answers {named[0]} itself, and nothing stands against that; name a target" if named else ""

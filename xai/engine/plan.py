@@ -10,6 +10,7 @@ from xai.errors import NotApplicableError, UsageError
 from xai.explainers.base import Explainer, explainers
 from xai.measures.base import Measure, measures
 from xai.models.model import Model
+from xai.models.targets import check_against
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,14 @@ class ExplainPlan:
         measures: with their parameters.
         target: a class's name or index; None for the highest outputs.
         top: how many of the highest outputs.
+        against: the class that is taken away from it, or a word for the highest other; None for none.
     """
 
     methods: tuple[Explainer, ...]
     measures: tuple[Measure, ...]
     target: str | int | None
     top: int
+    against: str | int | None = None
 
 
 def plan_explain(
@@ -37,6 +40,7 @@ def plan_explain(
     parameters: Parameters | None = None,
     measures_named: Iterable[str] | None = None,
     top: int | None = None,
+    against: str | int | None = None,
 ) -> ExplainPlan:
     """Return the plan; raise UsageError for any name or value that does not exist or fit.
 
@@ -48,11 +52,9 @@ def plan_explain(
         parameters: of methods and measures, by name.
         measures_named: names, "all" or "none"; default those that declare themselves default.
         top: how many of the highest outputs are explained; default one.
+        against: what is taken away from the target: a class's name or index, or "next", the highest other output.
     """
-    if target is not None and top is not None:
-        raise UsageError("a target and a number of highest outputs were given; name one of them")
-    if top is not None and not 1 <= top <= len(model.classes):
-        raise UsageError(f"the {top} highest outputs were asked for; the model has {len(model.classes)}")
+    _check_targets(model, target, top, against)
     chosen = defaults(explainers) if methods is None else named(explainers, methods)
     judging = defaults(measures) if measures_named is None else named(measures, measures_named)
     if not chosen:
@@ -71,14 +73,26 @@ def plan_explain(
         tuple(made(cls, given.get(cls.about.name, {})) for cls in judging),
         target,
         top or 1,
+        against,
     )
     asked: list[Explainer | Measure] = [*plan.methods, *plan.measures]
     for one in asked:
         if not _inapplicable(one, model):
             one.check(model)
+    return plan
+
+
+def _check_targets(model: Model, target: str | int | None, top: int | None, against: str | int | None) -> None:
+    if target is not None and top is not None:
+        raise UsageError("a target and a number of highest outputs were given; name one of them")
+    if top is not None and not 1 <= top <= len(model.classes):
+        raise UsageError(f"the {top} highest outputs were asked for; the model has {len(model.classes)}")
+    if against is not None and top is not None:
+        raise UsageError("a number of highest outputs and what stands against them were given; name one of them")
     if target is not None:
         model.target(target)
-    return plan
+    if against is not None:
+        check_against(against, model.classes, target)
 
 
 def missing(one: Explainer | Measure, model: Model) -> str:

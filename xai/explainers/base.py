@@ -5,18 +5,23 @@ An `Attributor` gives each pixel a number: a map. A `Visualizer` makes a picture
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from types import ModuleType
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+from torch.nn import functional as F
 
 from xai.errors import AnalysisError, NotApplicableError
+from xai.models.graph import Layer
 from xai.models.model import Model
 from xai.models.targets import Target
+from xai.models.torchvision_import import curing_torchvision
 from xai.registry import Family, Method, Need
 from xai.reports.records import Scalar, Value
 from xai.runtime import Runtime
@@ -157,6 +162,74 @@ class Attributor(Explainer):
         return Explanation({"map": raw, **found.arrays}, parameters, {**found.values, **measured}, notes)
 
 
+class LayerAttributor(Attributor):
+    """An attributor that looks at one layer with rows and columns of the picture, and has a map on that grid.
+
+    A subclass declares `about` and `unit`, and writes `attribute`, whose maps `fine` brings to the picture's size.
+    """
+
+    signed: ClassVar[bool] = False
+
+    layer: str | None = Field(default=None, description="layer to look at; default the last one with rows and columns")
+
+    def check(self, model: Model) -> None:
+        """Raise UsageError if there is no such layer."""
+        if self.layer is not None and model.graph is not None:
+            model.layer(self.layer)
+
+    def applies(self, model: Model) -> None:
+        """Raise NotApplicableError if no layer has rows and columns, or the named one has none."""
+        super().applies(model)
+        self.looked_at(model)
+
+    def looked_at(self, model: Model) -> Layer:
+        """Return the layer that is looked at: one with rows and columns."""
+        layer = model.layer(self.layer) if self.layer else model.spatial_layer
+        if not layer.is_feature_map:
+            raise NotApplicableError(f"the output of layer {layer.name!r} has no rows and columns: {layer.shape}")
+        return layer
+
+    def fine(self, coarse: torch.Tensor, layer: Layer, x: torch.Tensor, **found: Any) -> Attribution:
+        """Return a map (rows, columns) of a layer at the size of x; `found` is what an Attribution says besides."""
+        grid = f"{coarse.shape[-2]} x {coarse.shape[-1]}"
+        chosen = {"layer": layer.name, "grid": grid, **found.pop("chosen", {})}
+        return Attribution(upsampled(coarse, x), chosen=chosen, **found)
+
+
+class GradientCAM(LayerAttributor):
+    """A class activation map of a layer's activation and the gradient of the target there.
+
+    A subclass declares `about` and `unit`, and writes `weighted`; what it finds negative is cut.
+    """
+
+    @abstractmethod
+    def weighted(self, activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+        """Return a map (batch, rows, columns) of an activation and its gradient (batch, channels, rows, columns)."""
+
+    def raised(self, target: Target, outputs: torch.Tensor, model: Model) -> tuple[torch.Tensor, dict[str, Scalar]]:  # noqa: ARG002  # for subclasses that need it
+        """Return the scalar whose gradient is taken, (batch,) of outputs (batch, classes), and what was chosen."""
+        return target(outputs), {}
+
+    def attribute(
+        self,
+        model: Model,
+        x: torch.Tensor,
+        targets: Sequence[Target],
+        runtime: Runtime,  # noqa: ARG002  # one forward pass needs no batches
+    ) -> list[Attribution]:
+        """Run forward once, and backward to the layer once a target."""
+        layer = self.looked_at(model)
+        tap = model.tap(x[None], layer)
+        activation = layer.by_channel(tap.value.detach())
+        found = []
+        for target in targets:
+            scalar, chosen = self.raised(target, tap.outputs, model)
+            (gradient,) = torch.autograd.grad(scalar.sum(), tap.value, retain_graph=True)
+            coarse = F.relu(self.weighted(activation, layer.by_channel(gradient)))
+            found.append(self.fine(coarse[0], layer, x, chosen=chosen))
+        return found
+
+
 class Visualizer(Explainer):
     """An explainer that makes a picture which a part of the model answers to strongly.
 
@@ -202,10 +275,20 @@ class Visualizer(Explainer):
         notes = found.notes
         if self.about_target():
             measured["target's output"] = Value(value=float(target(outputs)), unit="for the picture")
-            if said != target.name:
+            if said != target.label:
                 notes += (f"The model calls the picture {said}, though {target.name} was raised.",)
         arrays = {"picture": picture.numpy(), "objective": objective}
         return Explanation(arrays, {**self.model_dump(), **found.chosen}, {**found.values, **measured}, notes)
+
+
+def upsampled(coarse: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Return a map (rows, columns) at the size of an input (channels, height, width)."""
+    return F.interpolate(coarse[None, None], size=x.shape[-2:], mode="bilinear", align_corners=False)[0, 0]
+
+
+def grad_cam_package() -> ModuleType:
+    """Return the package grad-cam: it brings OpenCV, and takes a second to import."""
+    return curing_torchvision(lambda: importlib.import_module("pytorch_grad_cam"))
 
 
 def _measured(raw: np.ndarray, unit: str) -> dict[str, Value]:

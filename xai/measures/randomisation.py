@@ -13,7 +13,6 @@ from xai.errors import NotApplicableError
 from xai.measures.base import Judgement, Measure, Subject, decided, median_interval, rank_correlation
 from xai.models.graph import Graph
 from xai.models.redrawn import Copies, redraw, trained_layers
-from xai.models.targets import Target
 from xai.registry import Kind, Method, Need
 from xai.reports.records import Speaks, Value
 from xai.runtime import Runtime
@@ -78,8 +77,8 @@ class Randomisation(Measure):
 
     def _maps(self, subject: Subject, graph: Graph, drawn: list[dict[str, torch.Tensor]]) -> list[np.ndarray]:
         """Return each copy's map: all at once, or one by one where the map looks at what differs."""
-        classes, index = len(subject.model.classes), subject.target.index
-        targets = [Target(copy * classes + index, f"copy {copy + 1}") for copy in range(len(drawn))]
+        classes = len(subject.model.classes)
+        targets = [subject.target.moved(copy * classes) for copy in range(len(drawn))]
         copies = Copies(graph, drawn)
         try:
             return subject.again(replace(subject.model, graph=copies, forward=copies), subject.x, targets)

@@ -18,7 +18,7 @@ class Explanation(Section):
     family = "explanation"
     body = """
 {% if not blank %}
-<p class="reading">The strongest response <b>{{ "for" if speaks_for else "against" }} {{ f.target.name }}</b> lies at row {{ f["values"]["peak row"].value }},
+<p class="reading">The strongest response{% if f.target %} <b>{{ "for" if speaks_for else "against" }} {{ f.target.name }}</b>{% endif %} lies at row {{ f["values"]["peak row"].value }},
 column {{ f["values"]["peak column"].value }}, in the {{ place }} of the picture; half of the map's total lies in
 {{ f["values"]["half in"].value | share }} of its area.</p>
 <div class="pair">
@@ -29,7 +29,7 @@ column {{ f["values"]["peak column"].value }}, in the {{ place }} of the picture
 </div>
 <div class="bar"><img src="{{ bar }}" alt="Colours from {{ low | number }} to {{ high | number }}">
 <div class="ticks"><span>{{ low | number }}</span><span>{{ ((low + high) / 2) | number }}</span><span>{{ high | number }}</span></div>
-<div class="unit">{{ unit }}{% if signed %}: red speaks for {{ f.target.name }}, blue against{% endif %}{% if shared %};
+<div class="unit">{{ unit }}{% if signed and f.target %}: red speaks for {{ f.target.name }}, blue against{% endif %}{% if shared %};
 one scale for all maps of this method{% endif %}</div></div>
 <details><summary>The map in numbers</summary>
 <div class="scroll" tabindex="0" role="group" aria-label="{{ f.title }}: means of the map over tiles of the picture"><table class="tiles">
