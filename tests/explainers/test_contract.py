@@ -10,16 +10,20 @@ import torch
 
 import xai.explainers
 from tests.architectures import ARCHITECTURES, SIDE, Loader
-from xai.api import explain
+from tests.networks import Dead, seeded
+from xai.api import explain, load
 from xai.cli.main import run as command
 from xai.explainers.base import Attributor, explainers
 from xai.models.model import Model
-from xai.registry import Kind
+from xai.registry import Kind, Need
 
 BRIEF = {
     "occlusion": {"window": 112, "stride": 112},
     "lime": {"samples": 30, "segmentation": "grid", "segments": 4},
     "deepdream": {"octaves": 2, "iterations": 3},
+    "smoothgrad": {"samples": 2},
+    "integratedgradients": {"most_steps": 16},
+    "gradientshap": {"samples": 2},
 }
 ATTRIBUTORS = [name for name, cls in explainers.all().items() if issubclass(cls, Attributor)]
 TOY = '''
@@ -115,6 +119,15 @@ def test_every_explainer_answers_on_every_architecture(name: str, architecture: 
     else:
         assert found.record.values["rose"].value is True
         assert found.picture.shape == (3, SIDE, SIDE)
+
+
+@pytest.mark.parametrize("name", [name for name in ATTRIBUTORS if Need.GRADIENTS in explainers.get(name).about.needs])
+def test_a_dead_network_gives_a_blank_map_that_is_said(name: str, noise: torch.Tensor) -> None:
+    found = explain(load(seeded(Dead), shape=(3, 16, 16)), noise, methods=name, measures="none")[name]
+    assert found.record.status == "ok"
+    assert not found.map.any()
+    assert found.record.values["blank"].value is True
+    assert "The map is blank" in found.record.notes[-1]
 
 
 @pytest.fixture
