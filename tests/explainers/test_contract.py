@@ -64,12 +64,14 @@ def test_a_method_declares_itself(name: str) -> None:
 @pytest.mark.parametrize("name", explainers.all())
 def test_the_same_seed_gives_the_same_map_and_state_is_restored(name: str, small: Model, noise: torch.Tensor) -> None:
     state = torch.get_rng_state()
+    before = {name: tensor.clone() for name, tensor in small.graph.module.state_dict().items()}
     first, second = (explain(small, noise, methods=[name], measures="none", seed=5)[name] for _ in range(2))
     answer, again = (found.picture if "picture" in found.record.artefacts else found.map for found in (first, second))
     assert np.array_equal(answer, again)
     assert answer.dtype == np.float32
     assert answer.shape[-2:] == (16, 16)
     assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(before[name], tensor) for name, tensor in small.graph.module.state_dict().items())
     assert not any(parameter.grad is not None for parameter in small.graph.module.parameters())
 
 

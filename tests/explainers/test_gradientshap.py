@@ -44,7 +44,10 @@ def test_with_many_samples_it_is_captums(noise: torch.Tensor) -> None:
 def test_more_samples_add_up_better(noise: torch.Tensor) -> None:
     network = seeded(Smooth)
     model = load(network, shape=(3, 16, 16))
-    values = [shap(model, noise, samples=samples).record.values for samples in (10, 5000)]
+    records = [shap(model, noise, samples=samples).record for samples in (10, 5000)]
+    assert "raise gradientshap.samples" in records[0].notes[0]
+    assert not records[1].notes
+    values = [record.values for record in records]
     errors = [value["completeness error"].value for value in values]
     assert errors[1] < 0.1 < errors[0]
     with torch.no_grad():

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import torch
 from pydantic import Field
 
-from xai.explainers.base import Attribution, Attributor, account, gradients
+from xai.explainers.base import Attribution, Attributor, account, completeness_error, gradients
 from xai.models.fill import NamedFill, fill_colour
 from xai.models.model import Model
 from xai.models.targets import Target
 from xai.registry import Kind, Method, Need
 from xai.runtime import Runtime
 
+FAR = 0.1  # completeness error from which the samples are said to be too few
 COLOURS: tuple[NamedFill, ...] = ("image", "dataset", "black", "white", "grey")
 
 
@@ -65,19 +66,15 @@ class GradientShap(Attributor):
             with torch.no_grad():
                 starts += model(baselines).sum(dim=0)
         runtime.progress(self.about.title, self.samples, self.samples)
-        return [
-            Attribution(
-                total.sum(dim=0) / self.samples,
-                chosen={
-                    "batch": batch,
-                    "baselines": f"noise around {', '.join(COLOURS)}, clipped to the input's range",
-                },
-                values=account(
-                    float(total.sum()) / self.samples, float(target(outputs)), float(target(starts)) / self.samples
-                ),
-            )
-            for target, total in zip(targets, sums, strict=True)
-        ]
+        chosen = {"batch": batch, "baselines": f"noise around {', '.join(COLOURS)}, clipped to the input's range"}
+        found = []
+        for target, total in zip(targets, sums, strict=True):
+            mean = total / self.samples
+            ends = float(target(outputs)), float(target(starts)) / self.samples
+            notes = _notes(completeness_error(float(mean.sum()), *ends))
+            values = account(float(mean.sum()), *ends)
+            found.append(Attribution(mean.sum(dim=0), chosen=dict(chosen), values=values, notes=notes))
+        return found
 
     def _draw(self, model: Model, x: torch.Tensor, number: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return a baseline (channels, height, width), the colours in turn, and a share of the way ()."""
@@ -85,3 +82,12 @@ class GradientShap(Attributor):
         colour = fill_colour(COLOURS[number % len(COLOURS)], x, model.input)
         baseline = (colour + self.noise * (high - low) * torch.randn_like(x)).clamp(low, high)
         return baseline, torch.rand((), dtype=x.dtype, device=x.device)
+
+
+def _notes(error: float | None) -> tuple[str, ...]:
+    if error is None or error <= FAR:
+        return ()
+    return (
+        f"The attributions miss {100 * error:.3g} % of the difference that they should add up to: the samples are too "
+        "few, so raise gradientshap.samples, or the two outputs nearly the same.",
+    )

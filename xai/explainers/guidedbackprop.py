@@ -21,8 +21,8 @@ EXTENDED = (
     "softplus",
 )
 SANITY = (
-    "Guided backpropagation hardly changes when the model's weights are drawn anew (Adebayo et al. 2018): it draws the "
-    "edges of the picture. See the trust measures before you read more into it."
+    "Guided backpropagation was found to change hardly when a model's weights are drawn anew (Adebayo et al. 2018): it "
+    "draws the edges of the picture. See the trust measures before you read more into it."
 )
 
 
