@@ -12,6 +12,7 @@ from xai.models.fill import NamedFill, fill_colour
 from xai.models.model import Model
 from xai.models.targets import Target
 from xai.registry import Kind, Method, Need
+from xai.reports.records import Scalar
 from xai.runtime import Runtime
 
 FAR = 0.1  # completeness error from which the samples are said to be too few
@@ -66,15 +67,18 @@ class GradientShap(Attributor):
             with torch.no_grad():
                 starts += model(baselines).sum(dim=0)
         runtime.progress(self.about.title, self.samples, self.samples)
-        chosen = {"batch": batch, "baselines": f"noise around {', '.join(COLOURS)}, clipped to the input's range"}
-        found = []
+        chosen: dict[str, Scalar] = {
+            "batch": batch,
+            "baselines": f"noise around {', '.join(COLOURS)}, clipped to the input's range",
+        }
+        answers = []
         for target, total in zip(targets, sums, strict=True):
             mean = total / self.samples
             ends = float(target(outputs)), float(target(starts)) / self.samples
             notes = _notes(completeness_error(float(mean.sum()), *ends))
             values = account(float(mean.sum()), *ends)
-            found.append(Attribution(mean.sum(dim=0), chosen=dict(chosen), values=values, notes=notes))
-        return found
+            answers.append(Attribution(mean.sum(dim=0), chosen=chosen, values=values, notes=notes))
+        return answers
 
     def _draw(self, model: Model, x: torch.Tensor, number: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return a baseline (channels, height, width), the colours in turn, and a share of the way ()."""
