@@ -67,10 +67,8 @@ class GradientShap(Attributor):
             with torch.no_grad():
                 starts += model(baselines).sum(dim=0)
         runtime.progress(self.about.title, self.samples, self.samples)
-        chosen: dict[str, Scalar] = {
-            "batch": batch,
-            "baselines": f"noise around {', '.join(COLOURS)}, clipped to the input's range",
-        }
+        drawn_from = f"noise around {', '.join(COLOURS)}, clipped to the input's range"
+        chosen: dict[str, Scalar] = {"batch": batch, "baselines": drawn_from}
         answers = []
         for target, total in zip(targets, sums, strict=True):
             mean = total / self.samples
