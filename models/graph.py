@@ -22,6 +22,7 @@ ROOT = "network"  # the module that the exported wrapper holds the network under
 EXAMPLES = 2  # inputs in the example batch; one would be baked into the graph
 
 Tap = Callable[[torch.Tensor], torch.Tensor]
+Substitute = Callable[[Any], Callable[..., Any]]  # gives what is called instead of an operator
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,16 @@ class Graph:
         outputs: torch.Tensor = self.module(x)
         return outputs
 
-    def run(self, x: torch.Tensor, taps: Mapping[str, Tap]) -> torch.Tensor:
-        """Return outputs; the value of each layer named in taps is replaced by what its tap returns."""
-        return Tapped(self.module, {self.layer(name).node: tap for name, tap in taps.items()}).run(x)  # type: ignore[no-any-return]  # fx.Interpreter.run is untyped
+    def run(self, x: torch.Tensor, taps: Mapping[str, Tap], substitute: Substitute | None = None) -> torch.Tensor:
+        """Return outputs; the value of each layer named in taps is replaced by what its tap returns.
+
+        Args:
+            x: (batch, channels, height, width) in input units.
+            taps: by the layer's name.
+            substitute: gives what is called instead of each operator.
+        """
+        nodes = {self.layer(name).node: tap for name, tap in taps.items()}
+        return Tapped(self.module, nodes, substitute).run(x)  # type: ignore[no-any-return]  # fx.Interpreter.run is untyped
 
     def programs(self, shared: Layer | None = None) -> list[fx.Interpreter]:  # noqa: ARG002  # copies of a graph ask for it
         """Return what runs the graph, one for each copy of it, whose outputs stand side by side.
@@ -191,11 +199,18 @@ class Tapped(fx.Interpreter):
     Args:
         module: the graph.
         taps: by node name.
+        substitute: gives what is called instead of each operator.
     """
 
-    def __init__(self, module: fx.GraphModule, taps: Mapping[str, Tap]) -> None:
+    def __init__(self, module: fx.GraphModule, taps: Mapping[str, Tap], substitute: Substitute | None = None) -> None:
         super().__init__(module)
         self._taps = taps
+        self._substitute = substitute
+        self.extra_traceback = substitute is None  # what stands for an operator says itself what it cannot do
+
+    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call an operator, or what stands for it."""
+        return super().call_function(self._substitute(target) if self._substitute else target, args, kwargs)
 
     def run_node(self, n: fx.Node) -> Any:
         """Run one node."""

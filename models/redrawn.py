@@ -9,7 +9,7 @@ import torch
 from torch import fx
 
 from xai.errors import NotApplicableError
-from xai.models.graph import Graph, Layer, Tap, Tapped
+from xai.models.graph import Graph, Layer, Substitute, Tap, Tapped
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -68,14 +68,14 @@ class Copies(Graph):
         """Return outputs (batch, copies * classes)."""
         return self.run(x, {})
 
-    def run(self, x: torch.Tensor, taps: Mapping[str, Tap]) -> torch.Tensor:
+    def run(self, x: torch.Tensor, taps: Mapping[str, Tap], substitute: Substitute | None = None) -> torch.Tensor:
         """Return outputs (batch, copies * classes); a tap sees the value that all copies share.
 
         Raises:
             NotApplicableError: there are several copies, and a tapped layer differs between them.
         """
         nodes = {self.layer(name).node: tap for name, tap in taps.items()}
-        return torch.cat(_Branching(self.module, nodes, self._copies).run_all(x), dim=1)
+        return torch.cat(_Branching(self.module, nodes, self._copies, substitute).run_all(x), dim=1)
 
     def programs(self, shared: Layer | None = None) -> list[fx.Interpreter]:
         """Return an interpreter a copy.
@@ -106,8 +106,14 @@ class _Copy(fx.Interpreter):
 class _Branching(Tapped):
     """Runs the common beginning once, and the rest for each copy."""
 
-    def __init__(self, module: fx.GraphModule, taps: Mapping[str, Tap], copies: Sequence[Tensors]) -> None:
-        super().__init__(module, taps)
+    def __init__(
+        self,
+        module: fx.GraphModule,
+        taps: Mapping[str, Tap],
+        copies: Sequence[Tensors],
+        substitute: Substitute | None = None,
+    ) -> None:
+        super().__init__(module, taps, substitute)
         self._copies = copies
         self._current: Tensors = {}
 

@@ -90,3 +90,45 @@ def seeded(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
                 module.running_mean.normal_(0, 0.1)
                 module.running_var.uniform_(0.5, 1.5)
     return network.eval()
+
+
+def cnn() -> nn.Module:
+    """A CNN of modules that are used once, with biases, as the reference packages need it."""
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 8, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32, 10),
+        nn.ReLU(),
+        nn.Linear(10, 4),
+    )
+
+
+class Smooth(nn.Module):
+    """A network without kinks: its gradient differs from place to place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3, padding=1)
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.tanh(3 * self.conv(x)).mean((2, 3)).sigmoid() * 4)
+
+
+class Dead(nn.Module):
+    """Nothing of its outputs follows from the input's numbers but through rectifiers that never open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.conv.bias.data.fill_(-100.0)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.relu(self.conv(x)).mean((2, 3)))

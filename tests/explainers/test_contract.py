@@ -10,11 +10,12 @@ import torch
 
 import xai.explainers
 from tests.architectures import ARCHITECTURES, SIDE, Loader
-from xai.api import explain
+from tests.networks import Dead, seeded
+from xai.api import explain, load
 from xai.cli.main import run as command
 from xai.explainers.base import Attributor, explainers
 from xai.models.model import Model
-from xai.registry import Kind
+from xai.registry import Kind, Need
 
 BRIEF = {
     "occlusion": {"window": 112, "stride": 112},
@@ -24,6 +25,9 @@ BRIEF = {
     "deepdream": {"octaves": 2, "iterations": 3},
     "scorecam": {"channels": 4},
     "ablationcam": {"channels": 4},
+    "smoothgrad": {"samples": 2},
+    "integratedgradients": {"most_steps": 16},
+    "gradientshap": {"samples": 2},
 }
 CNNS = ("resnet18", "mobilenet_v3_small", "densenet121", "convnext_tiny")
 BEYOND = {  # what a method says of networks that it has no answer for, whatever the picture
@@ -71,12 +75,14 @@ def test_a_method_declares_itself(name: str) -> None:
 @pytest.mark.parametrize("name", FOR_CNNS)
 def test_the_same_seed_gives_the_same_map_and_state_is_restored(name: str, small: Model, noise: torch.Tensor) -> None:
     state = torch.get_rng_state()
+    before = {name: tensor.clone() for name, tensor in small.graph.module.state_dict().items()}
     first, second = (explain(small, noise, methods=[name], measures="none", seed=5)[name] for _ in range(2))
     answer, again = (found.picture if "picture" in found.record.artefacts else found.map for found in (first, second))
     assert np.array_equal(answer, again)
     assert answer.dtype == np.float32
     assert answer.shape[-2:] == (16, 16)
     assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(before[name], tensor) for name, tensor in small.graph.module.state_dict().items())
     assert not any(parameter.grad is not None for parameter in small.graph.module.parameters())
 
 
@@ -130,6 +136,15 @@ def test_every_explainer_answers_on_every_architecture(name: str, architecture: 
     else:
         assert found.record.values["rose"].value is True
         assert found.picture.shape == (3, SIDE, SIDE)
+
+
+@pytest.mark.parametrize("name", [name for name in ATTRIBUTORS if Need.GRADIENTS in explainers.get(name).about.needs])
+def test_a_dead_network_gives_a_blank_map_that_is_said(name: str, noise: torch.Tensor) -> None:
+    found = explain(load(seeded(Dead), shape=(3, 16, 16)), noise, methods=name, measures="none")[name]
+    assert found.record.status == "ok"
+    assert not found.map.any()
+    assert found.record.values["blank"].value is True
+    assert "The map is blank" in found.record.notes[-1]
 
 
 @pytest.fixture

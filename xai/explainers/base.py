@@ -29,6 +29,42 @@ from xai.runtime import Runtime
 ROUNDING = 2.0**-20  # of the largest output: what float32 sums may differ by from batch to batch
 
 
+def gradients(outputs: torch.Tensor, x: torch.Tensor, targets: Sequence[Target]) -> list[torch.Tensor]:
+    """Return each target's gradient with respect to inputs x (batch, ...), of which each makes its own outputs.
+
+    It is zero where nothing of the outputs (batch, classes) follows from x.
+    """
+    if not outputs.requires_grad:
+        return [torch.zeros_like(x) for _ in targets]
+    return [
+        torch.autograd.grad(target(outputs).sum(), x, retain_graph=True, materialize_grads=True)[0]
+        for target in targets
+    ]
+
+
+def completeness_error(attributed: float, output: float, start: float) -> float | None:
+    """Return by how much attributions miss the difference of two outputs that they should add up to, as a share of it.
+
+    None if the outputs differ by no more than rounding.
+    """
+    gained = output - start
+    if abs(gained) <= ROUNDING * max(abs(output), abs(start)):
+        return None
+    return abs(attributed - gained) / abs(gained)
+
+
+def account(attributed: float, output: float, start: float) -> dict[str, Value]:
+    """Return the values that say whether attributions add up to the output less that of the baseline, their start."""
+    error = completeness_error(attributed, output, start)
+    alike = "" if error is not None else "the two outputs are the same but for rounding"
+    return {
+        "output": Value(value=output, unit="of the picture"),
+        "output of the baseline": Value(value=start),
+        "sum": Value(value=attributed, unit="of all attributions; ideally the difference of the two outputs"),
+        "completeness error": Value(value=error, unit="share of that difference that the sum misses", reason=alike),
+    }
+
+
 @dataclass(frozen=True)
 class Attribution:
     """What an attributor's formula gives for one target.
