@@ -12,7 +12,8 @@ from torch import nn
 
 from xai.models.samples.networks import block, classifier
 from xai.models.samples.shapes import CLASSES as CLASSES  # the same world
-from xai.models.samples.shapes import SIZE, Shapes
+from xai.models.samples.shapes import SIZE as SIZE
+from xai.models.samples.shapes import Shapes
 from xai.models.samples.shapes import generate as generate_shapes
 
 MARKED = CLASSES.index("star")
