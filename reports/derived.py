@@ -43,8 +43,8 @@ def derived(finding: Finding, rows: Sequence[Row]) -> dict[str, Value]:
         for fact in _facts(finding, row):
             told.setdefault(fact.share, []).append(fact.so)
     found = {name: _share(sum(told[name]), len(told[name])) for name in finding.values if name in told}
-    trust = worth.mean_trust(rows)
-    return {**found, **{name: trust[name] for name in finding.values if name in trust}}
+    means = {**worth.mean_trust(rows), **_agreement(rows)}
+    return {**found, **{name: means[name] for name in finding.values if name in means}}
 
 
 def differing(finding: Finding, rows: Sequence[Row]) -> list[tuple[str, Value, Value]]:
@@ -102,6 +102,16 @@ def _at(row: Row, size: str, epsilon: float, *, right: bool) -> Iterator[Fact]:
         yield Fact(f"verified accuracy at {size}", proved, f"proved right at {size}")
         yield Fact(f"certified accuracy at {size}", proved)
         yield Fact(f"not decided at {size}", stands and not proved)
+
+
+def _agreement(rows: Sequence[Row]) -> dict[str, Value]:
+    """Return how far the maps of each two methods agree on average."""
+    told: dict[str, list[float]] = {}
+    for row in rows:
+        for pair, (correlation, overlap) in (row.get("pairs") or {}).items():
+            told.setdefault(f"{pair}: rank correlation", []).append(correlation)
+            told.setdefault(f"{pair}: overlap", []).append(overlap)
+    return {name: Value(value=sum(found) / len(found), n=len(found)) for name, found in told.items()}
 
 
 def _share(count: int, total: int) -> Value:

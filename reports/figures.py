@@ -196,7 +196,8 @@ def adversarial(run: Evidence, finding: Finding) -> np.ndarray:
 def _pictured(run: Evidence, finding: Finding) -> InputRecord:
     """Return the input, a picture, that a finding is about."""
     record = None if finding.input is None else run.input(finding)
-    if record is None or len(record.prepared.shape) != 3:
+    drawn = {"map", "perturbation", "before"} & finding.artefacts.keys()
+    if record is None or len(record.prepared.shape) != 3 or (finding.status == "ok" and not drawn):
         raise UsageError(f"{finding.title} is told in numbers: see its values, or the report that save(folder) writes")
     return record
 

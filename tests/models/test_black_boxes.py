@@ -75,7 +75,8 @@ def test_what_needs_only_outputs_works_and_the_rest_is_skipped_with_its_reason(t
     x = torch.rand(*model.input.shape, generator=torch.Generator().manual_seed(0))
     run = explain(model, x, methods="all", parameters={"lime": {"samples": 60}})
     statuses = {finding.method: finding.status for finding in run.findings}
-    assert statuses == {"deepdream": "skipped", "gradcam": "skipped", "lime": "ok", "occlusion": "ok"}
+    maps = {"deepdream": "skipped", "gradcam": "skipped", "lime": "ok", "occlusion": "ok"}
+    assert statuses == {**maps, "agreement": "ok"}
     for finding in run.findings:
         assert (reason in finding.reason) == (finding.status == "skipped")
         assert "failed" not in {trust.status for trust in finding.trust}

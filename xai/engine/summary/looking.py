@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 
 from xai.data.dataset import DataSet
 from xai.data.samples import Sample
+from xai.engine.agreement import comparable, pairs
 from xai.engine.findings import Analysis
 from xai.engine.outcome import Gathered
 from xai.engine.plan import ExplainPlan
@@ -50,16 +51,23 @@ class Looking:
         rows: list[dict[str, Any]] = []
         found: dict[str, list[dict[str, Any]]] = {method.about.name: [] for method in self.methods}
         maps: dict[str, list[np.ndarray]] = {name: [] for name in found}
+        agreement: list[dict[str, Any]] = []
         for sample in samples:
             row, target = self._answered(sample)
             rows.append(row)
+            whole: dict[str, tuple[np.ndarray, bool, bool]] = {}
             for method in self.methods:
-                part, small = self._explained(method, sample, target)
-                found[method.about.name].append(part)
-                maps[method.about.name] += [] if small is None else [small]
+                name = method.about.name
+                part, map_ = self._explained(method, sample, target)
+                found[name].append(part)
+                if map_ is not None:
+                    whole[name] = (map_, part["signed"], part["blank"])
+                    maps[name] += [] if part["blank"] else [shrunk(map_)]
                 check(1)
+            agreement.append(_agreement(row, whole))
         return {
             "rows": rows,
+            "agreement": agreement,
             "methods": found,
             "maps": {name: packed(np.array(some, dtype=np.float32)) for name, some in maps.items()},
         }
@@ -93,7 +101,7 @@ class Looking:
     def _explained(
         self, method: Explainer, sample: Sample, target: Target | None
     ) -> tuple[dict[str, Any], np.ndarray | None]:
-        """Return what came of one method for one image, and its small map if it has one that is not blank."""
+        """Return what came of one method for one image, and its map if it has one."""
         if target is None:
             return _unexplained("failed", "the outputs are NaN or infinite"), None
         store = MemoryStore()  # large maps live as long as their image
@@ -101,18 +109,17 @@ class Looking:
         (finding,) = analysis.of(method, sample, [target])
         if finding.status != "ok":
             return _unexplained(finding.status, finding.reason), None
-        blank = bool(finding.values["blank"].value)
         part = {
             "status": "ok",
             "reason": "",
-            "blank": blank,
+            "blank": finding.values["blank"].value is True,
             "trust": trust_of(one.speaks for one in finding.trust if one.status == "ok"),
             "measures": {one.measure: _said(one) for one in finding.trust},
             "unit": finding.values["highest"].unit,
             "signed": finding.values["signed"].value,
             "parameters": finding.parameters,
         }
-        return part, None if blank else shrunk(get(store, finding.artefacts["map"]))
+        return part, get(store, finding.artefacts["map"])
 
 
 class Looked(Gathered):
@@ -137,6 +144,11 @@ class Looked(Gathered):
                 yield {**row, **part, "map": count if has_map else None}
                 count += has_map
 
+    def agreement(self) -> Iterator[dict[str, Any]]:
+        """Yield a row an image: what the maps of each two methods have in common."""
+        for answer in self.answers():
+            yield from answer.get("agreement", [])
+
     def maps(self, method: str) -> np.ndarray:
         """Return the small maps (n, rows, columns) float32 of one method, without blank ones."""
         parts = [unpacked(answer["maps"][method], self._shape) for answer in self.answers() if answer["rows"]]
@@ -147,6 +159,16 @@ class Looked(Gathered):
         without = sum(not row["labelled"] for row in self.rows())
         told = f"images without a label: {without} of {self.images}; they are told by the class that the model answers"
         return (*self.reading(data), *([told] if without else []))
+
+
+def _agreement(row: Mapping[str, Any], maps: Mapping[str, tuple[np.ndarray, bool, bool]]) -> dict[str, Any]:
+    """Return what the maps of one image have in common, two at a time."""
+    kept = comparable(maps)
+    return {
+        **{name: row[name] for name in ("id", "source", "digest", "label")},
+        "pairs": {f"{one} and {other}": list(pair) for (one, other), pair in pairs(kept.maps).items()},
+        "left out": kept.left_out,
+    }
 
 
 def _unexplained(status: str, reason: str) -> dict[str, Any]:

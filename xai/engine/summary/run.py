@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xai.data.dataset import DataSet, Skipped, check_any_read
+from xai.engine.agreement import over_all
 from xai.engine.facts import model_record
 from xai.engine.plan import ExplainPlan, missing
 from xai.engine.started import Started
@@ -95,11 +96,15 @@ def summarise(
     if not looked.images:
         check_any_read(data, [Skipped(index, **one) for index, one in enumerate(looked.skipped)])
     telling = Telling(model, data, plan, looked, sweep.runtime, store)
+    findings = [telling.of(method) if method in able else telling.skipped(method) for method in plan.methods]
+    if len(able) > 1:
+        names = [method.about.name for method in able]
+        findings.append(over_all(looked.agreement(), names, model.input.shape[-2:], store))
     return started.finished(
         model_record(model),
         sweep.runtime.settings(),
         store,
-        findings=[telling.of(method) if method in able else telling.skipped(method) for method in plan.methods],
+        findings=findings,
         notes=(*notes, *data.notes, *looked.notes(data)),
     )
 
