@@ -96,7 +96,7 @@ def test_masks_tell_the_object_from_what_lies_beside_it() -> None:
 def test_a_place_that_does_nothing_is_not_accused() -> None:
     found = tried(MARK, at=CENTRE)
     assert not found.decides
-    assert "shows no leaning on it" in found.sentence()
+    assert "that it alone decides is not shown" in found.sentence()
 
 
 def test_the_control_is_no_weaker_where_every_place_does_the_same() -> None:

@@ -15,7 +15,6 @@ from xai.engine.summary.leaning import Exchange, Tried, corrected
 from xai.engine.summary.places import Place, place_of
 from xai.engine.summary.small import positive
 from xai.engine.summary.spectral import grouped
-from xai.models.model import Model
 
 MOST_MAPS = 2000  # that are grouped at once: their graph is held whole
 MOST_IMAGES = 64  # of a group, and of others, on which a place is tried
@@ -127,13 +126,12 @@ def _held(mean: np.ndarray, place: Place, shape: tuple[int, int]) -> float:
     return float(place.of(large).sum() / large.sum())
 
 
-def try_places(groups: Groups, rows: Sequence[Row], model: Model, exchange: Exchange, read: Read) -> Groups:
+def try_places(groups: Groups, rows: Sequence[Row], exchange: Exchange, read: Read) -> Groups:
     """Exchange the places that groups point at, the most concentrated ones first; the same place of an answer once.
 
     Args:
         groups: of the maps.
         rows: of all images.
-        model: that answers.
         exchange: tries a place.
         read: returns images of rows.
     """
@@ -146,34 +144,28 @@ def try_places(groups: Groups, rows: Sequence[Row], model: Model, exchange: Exch
         ours = [row for group in (first, *others) for row in group.rows]
         for group in others:
             group.untried = f"the one that group {first.number + 1} points at: see there"
-        found.append(_tried(first, ours, rows, model, exchange, read, number))
+        found.append(_tried(first, ours, rows, exchange, read, number))
     for (first, *_), tried in zip(joined, corrected(found), strict=False):
         first.tried = tried
     return Groups(groups.groups, tuple(notes))
 
 
 def _tried(
-    group: Group,
-    ours: Sequence[Row],
-    rows: Sequence[Row],
-    model: Model,
-    exchange: Exchange,
-    read: Read,
-    number: int,
+    group: Group, ours: Sequence[Row], rows: Sequence[Row], exchange: Exchange, read: Read, number: int
 ) -> Tried | None:
     """Exchange the place of a group in images that point at it; None where there are too few."""
     assert group.place is not None
-    answer = model.answers.index(group.of)
+    answer = group.rows[0]["predicted"]  # two classes may have one name
     others = [row for row in rows if row["finite"] and row["predicted"] != answer]
-    if min(len(ours), len(others)) < FEW:
-        group.untried = (
-            f"it was not tried, since {FEW} images that point at it and {FEW} of other answers are needed, and there "
-            f"are {len(ours)} and {len(others)}"
-        )
-        return None
-    return exchange.tried(
+    found = exchange.tried(
         group.place, answer, read(spread(ours, MOST_IMAGES)), read(spread(others, MOST_IMAGES)), number
     )
+    if found is None:
+        group.untried = (
+            f"it was not tried, since {FEW} images that point at it and {FEW} of other answers are needed, and there "
+            f"are {len(ours)} and {len(others)} that can be read"
+        )
+    return found
 
 
 def _joined(groups: Iterable[Group]) -> list[list[Group]]:

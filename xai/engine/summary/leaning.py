@@ -96,7 +96,7 @@ class Tried:
             )
         if self.decides:
             return f"For “{self.answer}” {where} decides, and it may well be the object, or a part of it: {counts}"
-        return f"The maps for “{self.answer}” point at {where}, and its exchange shows no leaning on it: {counts}"
+        return f"The maps for “{self.answer}” point at {where}; that it alone decides is not shown: {counts}"
 
     def _why(self) -> str:
         if self.beside is not None:

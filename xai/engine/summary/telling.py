@@ -73,7 +73,7 @@ class Telling:
             return finding.model_copy(update={"status": first["status"], "reason": first["reason"]})
         mapped = [row for row in rows if row["map"] is not None]
         groups = groups_of(mapped, maps, self._size)
-        groups = try_places(groups, rows, self.model, Exchange(self.model, self.runtime), self._read)
+        groups = try_places(groups, rows, Exchange(self.model, self.runtime), self._read)
         for group in groups.groups:
             for row in group.rows:
                 row["group of its class" if group.of else "group of all"] = group.number
