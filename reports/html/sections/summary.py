@@ -30,8 +30,8 @@ _GROUP = (
 <div><p class="reading"><b>{{ g.title }}</b>: {{ g.images | count }} of {{ g.total | count }} maps. {{ g.words }}{% if g.sentence %} {{ g.sentence }}{% endif %}</p>
 {% if g.tried %}<div class="scroll whole-height" tabindex="0" role="group" aria-label="{{ g.title }}: what was exchanged"><table class="tiles numbers detectors"><caption>One place of {{ (100 * g.tried.area) | round(1) }} % of the picture exchanged, and one of the same size elsewhere; p-values of exact McNemar tests, corrected for all places that were tried (Holm)</caption>
 <thead><tr><th scope="col">answers</th><th scope="col">images</th><th scope="col">this place</th><th scope="col">elsewhere</th><th scope="col">p</th></tr></thead>
-<tr><th scope="row">of the group that change</th><td>{{ g.tried.images }}</td><td>{{ g.tried.changed }}</td><td>{{ g.tried.changed_elsewhere }}</td><td>{{ "%.2g" | format(g.tried.p_changed) }}</td></tr>
-<tr><th scope="row">of others that become the group’s</th><td>{{ g.tried.others }}</td><td>{{ g.tried.turned }}</td><td>{{ g.tried.turned_elsewhere }}</td><td>{{ "%.2g" | format(g.tried.p_turned) }}</td></tr>
+<tr><th scope="row">that change, of images whose maps point there</th><td>{{ g.tried.images }}</td><td>{{ g.tried.changed }}</td><td>{{ g.tried.changed_elsewhere }}</td><td>{{ "%.2g" | format(g.tried.p_changed) }}</td></tr>
+<tr><th scope="row">that become theirs, of other images</th><td>{{ g.tried.others }}</td><td>{{ g.tried.turned }}</td><td>{{ g.tried.turned_elsewhere }}</td><td>{{ "%.2g" | format(g.tried.p_turned) }}</td></tr>
 </table></div>{% endif %}
 {% if g.examples %}<div class="examples">{% for one in g.examples %}"""
     + _FIGURE
@@ -259,18 +259,17 @@ class _Album:
         }
 
     def _framed(self, pixels: np.ndarray, place: Row | None) -> np.ndarray:
-        """Return a picture with a frame, dark in light, around a place of the input."""
+        """Return a picture with a frame, dark and light by turns, around a place of the input."""
         if place is None:
             return pixels
         drawn = pixels.copy()
         down, across = (have / size for have, size in zip(pixels.shape[:2], self.size, strict=True))
         top, bottom = (int(place[name] * down) for name in ("top", "bottom"))
         left, right = (int(place[name] * across) for name in ("left", "right"))
-        for inset, colour in ((0, 255), (1, 0)):
-            box = drawn[top + inset : max(bottom - inset, top + 1), left + inset : max(right - inset, left + 1)]
-            if min(box.shape[:2]) > 2:
-                box[[0, -1]] = colour
-                box[:, [0, -1]] = colour
+        box = drawn[top:bottom, left:right]
+        if min(box.shape[:2]) > 2:
+            for edge in (box[0], box[-1], box[:, 0], box[:, -1]):
+                edge[::2], edge[1::2] = 255, 0
         return drawn
 
 
