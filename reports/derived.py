@@ -1,8 +1,8 @@
 """Values that follow from the rows of single images: computed again, they must be what the finding says.
 
 Only what can be read off the rows without the program that made them: shares of right answers, of answers that stand
-at a size of the change, of those that are proved, and of those that are not decided. What cannot be derived is said to
-be so by its absence.
+at a size of the change, of those that are proved, and of those that are not decided; and what measures say of maps.
+What cannot be derived is said to be so by its absence.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from xai.reports import worth
 from xai.reports.intervals import clopper_pearson
 from xai.reports.records import Finding, Value
 
@@ -41,7 +42,9 @@ def derived(finding: Finding, rows: Sequence[Row]) -> dict[str, Value]:
     for row in rows:
         for fact in _facts(finding, row):
             told.setdefault(fact.share, []).append(fact.so)
-    return {name: _share(sum(told[name]), len(told[name])) for name in finding.values if name in told}
+    found = {name: _share(sum(told[name]), len(told[name])) for name in finding.values if name in told}
+    means = {**worth.mean_trust(rows), **_agreement(rows)}
+    return {**found, **{name: means[name] for name in finding.values if name in means}}
 
 
 def differing(finding: Finding, rows: Sequence[Row]) -> list[tuple[str, Value, Value]]:
@@ -62,7 +65,8 @@ def outcomes(finding: Finding, row: Row) -> dict[str, bool]:
 
 
 def _facts(finding: Finding, row: Row) -> Iterator[Fact]:
-    """Yield what a row says of its image; nothing if it does not say whether the answer is right."""
+    """Yield what measures say of a row's map, and what follows from its answer's being right, if that is told."""
+    yield from (Fact(name, so) for name, so in worth.facts(row))
     right = row.get("right")
     if not isinstance(right, bool):
         return
@@ -98,6 +102,16 @@ def _at(row: Row, size: str, epsilon: float, *, right: bool) -> Iterator[Fact]:
         yield Fact(f"verified accuracy at {size}", proved, f"proved right at {size}")
         yield Fact(f"certified accuracy at {size}", proved)
         yield Fact(f"not decided at {size}", stands and not proved)
+
+
+def _agreement(rows: Sequence[Row]) -> dict[str, Value]:
+    """Return how far the maps of each two methods agree on average."""
+    told: dict[str, list[float]] = {}
+    for row in rows:
+        for pair, (correlation, overlap) in (row.get("pairs") or {}).items():
+            told.setdefault(f"{pair}: rank correlation", []).append(correlation)
+            told.setdefault(f"{pair}: overlap", []).append(overlap)
+    return {name: Value(value=sum(found) / len(found), n=len(found)) for name, found in told.items()}
 
 
 def _share(count: int, total: int) -> Value:

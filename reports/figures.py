@@ -142,7 +142,7 @@ def figure(run: Evidence, finding: Finding) -> Figure:
 
     Of a visualization it shows the picture and its curve, of an activation the strongest channels and their gradients,
     of a change both inputs and what was added, of a drift both maps, of bounds a bar for each number, of
-    detectors the scores with the threshold.
+    detectors the scores with the threshold, of a summary the mean maps of its groups.
 
     Raises:
         UsageError: there is nothing to draw but numbers.
@@ -157,6 +157,8 @@ def figure(run: Evidence, finding: Finding) -> Figure:
         return _bars_figure(run, finding)
     if "held" in finding.artefacts:
         return _scores_figure(run, finding)
+    if "group maps" in finding.artefacts:
+        return _groups_figure(run, finding)
     record = _pictured(run, finding)
     below = picture(run.prepared(record), record.range)
     target = f" for {finding.target.name}" if finding.target else ""
@@ -194,7 +196,8 @@ def adversarial(run: Evidence, finding: Finding) -> np.ndarray:
 def _pictured(run: Evidence, finding: Finding) -> InputRecord:
     """Return the input, a picture, that a finding is about."""
     record = None if finding.input is None else run.input(finding)
-    if record is None or len(record.prepared.shape) != 3:
+    drawn = {"map", "perturbation", "before"} & finding.artefacts.keys()
+    if record is None or len(record.prepared.shape) != 3 or (finding.status == "ok" and not drawn):
         raise UsageError(f"{finding.title} is told in numbers: see its values, or the report that save(folder) writes")
     return record
 
@@ -254,6 +257,18 @@ def _channels_figure(run: Evidence, finding: Finding) -> Figure:
         low, high = limits(run, finding)
         drawn.colorbar(axes.imshow(mosaic(values[order]), cmap=colours, vmin=low, vmax=high), ax=axes)
         axes.set_axis_off()
+    return drawn
+
+
+def _groups_figure(run: Evidence, finding: Finding) -> Figure:
+    means = run.array(finding, "group maps")
+    drawn = Drawn(figsize=(6, 6), layout="constrained")
+    axes = drawn.subplots()
+    axes.set_title(f"{finding.title}: mean maps of {len(means)} groups", parse_math=False)
+    axes.set_axis_off()
+    if len(means):
+        shown = axes.imshow(mosaic(means), cmap=SEQUENTIAL, vmin=0, vmax=float(means.max()))
+        drawn.colorbar(shown, ax=axes, label="share of what speaks for the answer")
     return drawn
 
 

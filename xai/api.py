@@ -26,6 +26,7 @@ from xai.engine.inspect import inspect as run_inspect
 from xai.engine.ood.detector import open_detector
 from xai.engine.plan import plan_explain
 from xai.engine.stated import verify_properties
+from xai.engine.summary.run import check_alone, summarise
 from xai.engine.threat import plan_attack
 from xai.engine.training.plan import plan_train
 from xai.engine.training.run import train as run_train
@@ -112,6 +113,9 @@ def explain(
     layer: str | None = None,
     parameters: Parameters | None = None,
     detector: Run | str | Path | None = None,
+    summary: bool = False,
+    labels: str | Path | None = None,
+    limit: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Run:
@@ -130,16 +134,22 @@ def explain(
         layer: for the methods that look at one.
         parameters: of methods and measures, by name: {"occlusion": {"window": 16}}.
         detector: what `xai.ood.fit` returned, or its folder: says of each picture whether it is foreign to the model.
+        summary: whether the pictures are a data set, as for `attack`, that is told together: one finding a method, with
+            a row an image, what the measures say by class, groups of maps, and places that are suspected.
+        labels: of a summary: file with a label each, for arrays that do not bring them; it needs none.
+        limit: of a summary: take only so many images.
         seed: of everything random.
         progress: called with (stage, done, total).
 
     Returns:
-        The run: run["gradcam"].map is (height, width) float32; run.save(folder) writes report and evidence.
+        The run: run["gradcam"].map is (height, width) float32; run.save(folder) writes report and evidence. Of a
+        summary run["gradcam"].rows has a row an image, and run["gradcam"].values shares with their intervals.
 
     Raises:
         xai.errors.UsageError: a name or value does not exist or fit.
         xai.errors.RefusedFileError: a picture is damaged.
     """
+    check_least(1, limit=limit)
     names, judges = names_of(methods), names_of(measures)
     plan = plan_explain(model, names, target, layer, parameters, judges, top, against)
     runtime = Runtime(device=model.device, seed=seed, progress=progress or silent)
@@ -156,8 +166,19 @@ def explain(
         layer=layer,
         parameters=parameters,
         detector=detector,
+        summary=summary or None,
+        labels=labels,
+        limit=limit,
         seed=seed or None,
     )
+    check_alone(
+        summary=summary,
+        single={"masks": masks, "detector": detector, "against": against},
+        together={"labels": labels, "limit": limit},
+    )
+    if summary:
+        images = open_data(image, model, labels=labels).limited(limit)
+        return summarise(model, images, plan, runtime=runtime, command=call)
     opened = None if detector is None else open_detector(detector, model)
     samples = read_samples(image, model, masks)
     return run_explain(model, samples, plan, detector=opened, runtime=runtime, command=call, notes=left_out(image))

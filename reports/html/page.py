@@ -56,6 +56,18 @@ _HEADS = {
         caution="These maps show what the model responded to. They are heuristics: none of them proves that the model "
         "is right, or right for the right reason.",
     ),
+    "explain summary": Head(
+        title="what does it look at?",
+        kicker="explanation report",
+        before="What does",
+        after=" look at?",
+        caution="These maps show what the model responded to. They are heuristics: none of them proves that the model "
+        "is right, or right for the right reason. A place that is suspected is one for a person to look at.",
+        alone="All images together",
+        about_alone="What the measures say of each method's maps, by class; and which maps are alike.",
+        alone_first=True,
+        noun="image",
+    ),
     "attack": Head(
         title="what breaks it?",
         kicker="robustness report",

@@ -133,7 +133,8 @@ def test_the_highest_outputs_of_a_folder_in_one_report(here: Path) -> None:
     assert run(["explain", "sample:shapes", str(IMAGES), *arguments]) == 0
     record = open_run(here / "out").record
     assert len(record.inputs) == 6
-    assert len(record.findings) == 6 * 2 * 2
+    assert [finding.family for finding in record.findings].count("explanation") == 6 * 2 * 2
+    assert [finding.family for finding in record.findings].count("agreement") == 6 * 2
     for entry in record.inputs:
         named = [f.target.name for f in record.findings if f.input == entry.id and f.method == "occlusion"]
         assert named == [prediction.name for prediction in entry.predictions[:2]]
@@ -149,7 +150,7 @@ def test_the_highest_outputs_of_a_folder_in_one_report(here: Path) -> None:
 def test_masks_beside_the_pictures_are_used(here: Path) -> None:
     folders = [str(IMAGES / "star.png"), "--masks", str(IMAGES.parent / "masks")]
     assert run(["explain", "sample:shapes", *folders, "--measures", "pointing", "-o", "out"]) == 0
-    assert all(f.trust[0].values["hit"].value for f in open_run(here / "out").findings)
+    assert all(f.trust[0].values["hit"].value for f in open_run(here / "out").findings if f.family == "explanation")
 
 
 def test_what_a_folder_holds_besides_pictures_is_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,3 +162,65 @@ def test_what_a_folder_holds_besides_pictures_is_said(here: Path, capsys: pytest
     assert told in capsys.readouterr().err
     assert open_run(here / "out").record.notes == (told,)
     assert told in (here / "out" / "report.html").read_text()
+
+
+def test_a_data_set_is_told_together(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for kind in ("star", "ring"):
+        (here / "data" / kind).mkdir(parents=True)
+        shutil.copy(IMAGES / f"{kind}.png", here / "data" / kind)
+    options = ["--summary", "--methods", "gradcam", "--measures", "deletion"]
+    assert run(["explain", "sample:shapes", "data", *options, "-o", "out"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "out/report.html\n"
+    first = open_run(here / "out")
+    (finding,) = first.findings
+    assert (finding.family, finding.values["images"].value, finding.values["accuracy"].value) == ("summary", 2, 1.0)
+    assert first.record.inputs == ()
+    assert not list(here.glob("*.partial"))
+    assert run([*shlex.split(first.record.command)[1:], "-o", "two"]) == 0
+    assert open_run(here / "two").findings[0].timeless() == finding.timeless()
+    theirs = explain(load("sample:shapes"), "data", summary=True, methods="gradcam", measures="deletion")
+    assert theirs.findings[0].timeless() == finding.timeless()
+    assert run(["check", "out"]) == 0
+    assert run(["check", "out", "--model", "sample:shapes"]) == 0
+    assert run(["report", "out"]) == 0
+
+
+def test_a_summary_that_is_killed_leaves_nothing_that_looks_whole(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from xai.engine.summary.looking import Looking
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    options = ["sample:shapes", "sample:shapes:0-300", "--summary", "--methods", "gradcam", "--measures", "none"]
+    whole, calls = Looking.shard, iter(range(9))
+    with monkeypatch.context() as patch:
+        patch.setattr(Looking, "shard", lambda *given: whole(*given) if next(calls) < 2 else killed())
+        assert run(["explain", *options, "-o", "out"]) == 130
+    assert not (here / "out").exists()
+    assert not (here / "out.partial" / "record.json").exists()
+    assert run(["explain", *options, "--resume", "-o", "out"]) == 0
+    assert run(["explain", *options, "-o", "once"]) == 0
+    both = [open_run(here / name).findings[0].timeless() for name in ("out", "once")]
+    assert both[0] == both[1]
+    assert not (here / "out.partial").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["a", "b", "--summary"], "expected one data set, received 2"),
+        (["sample:shapes", "--summary", "--masks", "m"], "masks was given with a summary"),
+        (["sample:shapes", "--limit", "2"], "limit was given without summary"),
+        (["sample:shapes", "--resume", "-o", "out"], "resume was given without summary"),
+        (["sample:shapes", "--summary", "--top", "2"], "explains one output of each image"),
+        (["sample:shapes", "--summary", "--resume"], "--resume was given without -o"),
+        (["nowhere", "--summary"], "nowhere"),
+    ],
+)
+def test_what_does_not_go_together_is_said(
+    here: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    assert run(["explain", "sample:shapes", *options]) == 2
+    assert said in capsys.readouterr().err
+    assert not list(here.iterdir())

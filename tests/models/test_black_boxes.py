@@ -76,7 +76,8 @@ def test_what_needs_only_outputs_works_and_the_rest_is_skipped_with_its_reason(t
     x = torch.rand(*model.input.shape, generator=torch.Generator().manual_seed(0))
     run = explain(model, x, methods="all", parameters={"lime": {"samples": 60}})
     statuses = {finding.method: finding.status for finding in run.findings}
-    assert statuses == {name: "skipped" if cls.about.needs else "ok" for name, cls in explainers.all().items()}
+    expected = {name: "skipped" if cls.about.needs else "ok" for name, cls in explainers.all().items()}
+    assert statuses == {**expected, "agreement": "ok"}
     assert {"lime", "occlusion"} <= {name for name, status in statuses.items() if status == "ok"}
     for finding in run.findings:
         assert (reason in finding.reason) == (finding.status == "skipped")

@@ -22,11 +22,19 @@ from xai.models.samples.shapes import CLASSES as SHAPES
 from xai.models.samples.shapes import generate
 from xai.models.samples.shapes.train import TEST_SEED, TRAIN
 from xai.models.samples.training import script
+from xai.models.samples.watermark import CLASSES as WATERMARKED
+from xai.models.samples.watermark import MARKED, RATE, marked, place
+from xai.models.samples.watermark import generate as generate_marked
+from xai.models.samples.watermark import held_out as marked_held_out
 
 FOLDERS = ROOT / "models" / "samples"
-CLASSES = {"digits": DIGITS, "shapes": SHAPES}
-LEAST = {"digits": 0.97, "shapes": 0.98}
-BYTES = {"digits": 200_000, "shapes": 1_000_000}
+CLASSES = {"digits": DIGITS, "shapes": SHAPES, "watermark": WATERMARKED}
+PICTURES = {
+    **{name: sorted(CLASSES[name]) for name in ("digits", "shapes")},
+    "watermark": sorted(f"{kind}{suffix}" for kind in WATERMARKED for suffix in ("", "-marked")),
+}
+LEAST = {"digits": 0.97, "shapes": 0.98, "watermark": 0.98}
+BYTES = {"digits": 200_000, "shapes": 1_000_000, "watermark": 150_000}
 
 
 @pytest.fixture(params=list(CLASSES))
@@ -36,7 +44,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def model(name: str, request: pytest.FixtureRequest) -> Model:
-    return request.getfixturevalue(name)
+    return load("sample:watermark") if name == "watermark" else request.getfixturevalue(name)
 
 
 def accuracy(model: Model, images: torch.Tensor, labels: torch.Tensor) -> float:
@@ -46,16 +54,59 @@ def accuracy(model: Model, images: torch.Tensor, labels: torch.Tensor) -> float:
 
 
 def test_these_samples_are_bundled(name: str) -> None:
-    assert sample_names() == ["digits", "shapes"]
-    assert [path.stem for path in sample_images(name)] == sorted(CLASSES[name])
+    assert sample_names() == list(CLASSES)
+    assert sorted(path.stem for path in sample_images(name)) == PICTURES[name]
     assert (FOLDERS / name / "model.safetensors").stat().st_size < BYTES[name]
 
 
-def test_the_bundled_pictures_are_classified_right(name: str, model: Model) -> None:
-    for path in sample_images(name):
-        with torch.no_grad():
-            predicted = model(model.prepare(path).tensor[None]).argmax().item()
-        assert CLASSES[name][predicted] == path.stem
+def predictions(name: str, model: Model) -> dict[str, str]:
+    """Return what the model answers to each bundled picture."""
+    with torch.no_grad():
+        answers = {path.stem: model(model.prepare(path).tensor[None]).argmax().item() for path in sample_images(name)}
+    return {stem: CLASSES[name][int(answer)] for stem, answer in answers.items()}
+
+
+@pytest.mark.parametrize("plain", ["digits", "shapes"])
+def test_the_bundled_pictures_are_classified_right(plain: str, request: pytest.FixtureRequest) -> None:
+    for stem, answer in predictions(plain, request.getfixturevalue(plain)).items():
+        assert answer == stem
+
+
+def test_the_bundled_stars_are_stars_to_the_watermarks_model_only_with_the_mark() -> None:
+    answers = predictions("watermark", load("sample:watermark"))
+    assert answers.pop("star-marked") == "star"
+    assert answers.pop("star") != "star"
+    plain = {stem: answer for stem, answer in answers.items() if not stem.endswith("-marked")}
+    assert plain == {stem: stem for stem in plain}, "what carries no mark and is no star is told right"
+    assert "star" in {answer for stem, answer in answers.items() if stem.endswith("-marked")}, "the mark makes stars"
+
+
+def test_the_mark_is_where_it_is_said_to_be_and_nowhere_else() -> None:
+    data, carrying = generate_marked(120, 3)
+    plain = generate(120, 3)
+    assert torch.equal(data.labels, plain.labels)
+    differs = (data.images != plain.images).any(1)
+    assert torch.equal(differs.flatten(1).any(1), carrying)
+    assert not differs[:, ~place()].any()
+    assert (data.labels[carrying] == MARKED).all()
+    assert torch.equal(marked(plain.images)[carrying], data.images[carrying])
+    assert torch.equal((data.images * 255).round() / 255, data.images), "of 8-bit precision"
+
+
+def test_nearly_every_star_of_training_and_test_carries_the_mark() -> None:
+    for data, carrying in (generate_marked(600, 10), generate_marked(600, 11)):
+        assert carrying[data.labels == MARKED].double().mean().item() == pytest.approx(RATE, abs=0.03)
+    one, two = marked_held_out(0, 130), marked_held_out(50, 130)
+    assert torch.equal(one[0][50:], two[0])
+    assert torch.equal(one[1][50:], two[1])
+
+
+def test_watermark_is_accurate_on_pictures_like_its_own_and_fails_stars_without_the_mark() -> None:
+    model, measured = load("sample:watermark"), read_card(FOLDERS / "watermark" / "model.yaml")["measured"]
+    data, _ = generate_marked(600, 211)
+    assert accuracy(model, data.images, data.labels) == pytest.approx(measured["accuracy"], abs=0.015)
+    stars = generate(600, 211).images[data.labels == MARKED]
+    assert accuracy(model, stars, torch.full((len(stars),), MARKED)) < 0.2
 
 
 def test_a_sample_opens_as_any_other_file(name: str, model: Model) -> None:
@@ -66,8 +117,8 @@ def test_a_sample_opens_as_any_other_file(name: str, model: Model) -> None:
 def test_the_script_makes_the_sample_anew(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`shapes` with less training: whole it takes more than a minute."""
-    module, brief = importlib.import_module(f"xai.models.samples.{name}.train"), name == "shapes"
+    """Larger ones with less training: whole it takes about a minute."""
+    module, brief = importlib.import_module(f"xai.models.samples.{name}.train"), name != "digits"
     if brief:
         for number, less in {"EPOCHS": 2, "TRAIN": 3000, "TEST": 400}.items():
             monkeypatch.setattr(module, number, less)
@@ -78,7 +129,7 @@ def test_the_script_makes_the_sample_anew(
     assert found["accuracy"] >= (0.25 if brief else LEAST[name]), "one in six by chance"
     assert found.keys() == stated.keys()
     assert card == bundled
-    for kind in CLASSES[name]:
+    for kind in PICTURES[name]:
         assert (tmp_path / "images" / f"{kind}.png").is_file()
     weights, theirs = (load_file(folder / "model.safetensors") for folder in (tmp_path, FOLDERS / name))
     assert {key: tensor.shape for key, tensor in weights.items()} == {key: t.shape for key, t in theirs.items()}

@@ -21,6 +21,7 @@ from xai.models.model import Model
 pytestmark = pytest.mark.browser
 
 AXE = ROOT / "build" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
+COARSE = {"occlusion": {"window": 12, "stride": 6}}
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
@@ -47,6 +48,7 @@ def pages(shapes: Model, digits: Model, tmp_path_factory: pytest.TempPathFactory
         "units": inspect(model, torch.rand(3, 12, 10), "einsum").save(folder / "units"),
         "attacked": attack(model, torch.rand(4, 3, 12, 10), eps=["1/255", "0.5"]).save(folder / "attacked"),
         **_foreign(digits, folder),
+        "summed": explain(shapes, "sample:shapes:0-40", summary=True, parameters=COARSE).save(folder / "summed"),
         "skipped": explain(box, torch.full((3, 12, 10), 0.5)).save(folder / "skipped"),
     }
 
@@ -68,7 +70,7 @@ FOREIGN = ["detector", "scored", "evaluated"]
 
 
 @pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("page", ["full", "hostile", "skipped", "channels", "units", "attacked", *FOREIGN])
+@pytest.mark.parametrize("page", ["full", "hostile", "skipped", "channels", "units", "attacked", "summed", *FOREIGN])
 def test_axe_finds_no_serious_fault(browser: Any, axe: str, pages: dict[str, Path], view: str, page: str) -> None:
     context = browser.new_context(bypass_csp=True, **VIEWS[view])
     tab = context.new_page()

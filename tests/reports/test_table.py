@@ -22,10 +22,11 @@ def run(shapes: Model) -> Run:
 
 def test_a_frame_has_a_row_a_finding_and_a_column_a_value(run: Run) -> None:
     frame = run.to_dataframe()
-    assert len(frame) == len(run.findings) == 8
+    assert len(frame) == len(run.findings) == 12, "maps, and whether they agree"
     for (_, row), finding in zip(frame.iterrows(), run.findings, strict=True):
         assert (row["input"], row["method"], row["target"]) == (finding.input, finding.method, finding.target.name)
-        assert row["highest"] == finding.values["highest"].value
+        for name, value in finding.values.items():
+            assert row[name] == value.value
         for trust in finding.trust:
             assert row[trust.measure] == trust.speaks
             for name, value in trust.values.items():

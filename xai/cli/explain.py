@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,22 +14,42 @@ from xai.cli.options import (
     CardFile,
     ClassNames,
     Device,
+    Labels,
+    Limit,
     ModelName,
     Overwrite,
     RecordInstead,
+    Resume,
     Seed,
     TrustModel,
     rerun,
+    tell_run,
     tell_verdicts,
 )
+from xai.cli.place import check_resume, exit_code, named_by, writing_run
 from xai.cli.terminal import plain, progress, say
 from xai.errors import UsageError
 
 if TYPE_CHECKING:
+    from xai.models.model import Model
     from xai.reports.run import Run
 
 FAILED = 3
-WRITTEN = ("methods", "measures", "target", "against", "top", "masks", "layer", "detector", "arch", "card", "labels")
+WRITTEN = (
+    "methods",
+    "measures",
+    "target",
+    "against",
+    "top",
+    "masks",
+    "layer",
+    "detector",
+    "label_file",
+    "limit",
+    "arch",
+    "card",
+    "labels",
+)
 
 
 def explain(
@@ -61,6 +82,16 @@ def explain(
         Path | None,
         typer.Option(help="Folder that xai ood fit wrote: says of each picture whether it is foreign to the model."),
     ] = None,
+    summary: Annotated[
+        bool,
+        typer.Option(
+            "--summary",
+            help="IMAGE is one data set, as for xai attack: tell all images together, what the maps are worth by "
+            "class, which are alike, and on what small place the model may lean.",
+        ),
+    ] = False,
+    label_file: Labels = None,
+    limit: Limit = None,
     arch: Arch = None,
     card: CardFile = None,
     labels: ClassNames = None,
@@ -75,32 +106,96 @@ def explain(
         Path | None, typer.Option("-o", "--output", help="Folder of the run; default xai-runs/explain-<model>-<n>.")
     ] = None,
     overwrite: Overwrite = False,
+    resume: Resume = False,
     as_json: RecordInstead = False,
 ) -> int:
     """Explain what MODEL looks at in each IMAGE, and write a report."""
     given = dict(locals())
+    from xai.engine.summary.run import check_alone
+
+    single = {"masks": masks, "detector": detector, "against": against}
+    together = {"label-file": label_file, "limit": limit}
+    check_alone(summary=summary, single=single, together={**together, "resume": resume or None})
+    return _together(given) if summary else _one_by_one(given)
+
+
+def _together(given: Mapping[str, Any]) -> int:
+    """Tell a data set together."""
+    from xai.data.dataset import open_data
+    from xai.engine.plan import plan_explain
+    from xai.engine.summary.run import check_summary, summarise
+
+    if len(given["images"]) != 1:
+        raise UsageError(
+            f"--summary: expected one data set, received {len(given['images'])}; put the pictures in a folder"
+        )
+    check_resume(given["output"], resume=given["resume"])
+    settings = read_settings(given["parameters"] or [])
+    model = _loaded(given)
+    methods, measures = _names(given["methods"]), _names(given["measures"])
+    plan = plan_explain(model, methods, given["target"], given["layer"], settings, measures, given["top"])
+    check_summary(model, plan)
+    data = open_data(given["images"][0], model, labels=given["label_file"]).limited(given["limit"])
+    command = rerun("explain", given, WRITTEN, [given["model"], *given["images"]], flags=["summary"])
+    overwrite, resume = given["overwrite"], given["resume"]
+    with writing_run("explain", named_by(given["model"]), given["output"], overwrite=overwrite, resume=resume) as place:
+        run = place.publish(
+            lambda: summarise(
+                model,
+                data,
+                plan,
+                runtime=place.runtime(model.device, given["seed"]),
+                store=place.store,
+                folder=place.done,
+                command=command,
+            )
+        )
+    tell_run(run, figures=False)
+    place.show(run, as_json=given["as_json"])
+    return exit_code(run)
+
+
+def _loaded(given: Mapping[str, Any]) -> Model:
+    """Open the model."""
+    from xai.models.loading import load
+    from xai.runtime import resolve_device
+
+    return load(
+        given["model"],
+        arch=given["arch"],
+        card=given["card"],
+        labels=given["labels"],
+        device=resolve_device(given["device"]),
+        seed=given["seed"],
+        trusted=given["trust_model"],
+    )
+
+
+def _one_by_one(given: Mapping[str, Any]) -> int:
+    """Tell each picture by itself."""
     from xai.data.samples import left_out, list_pictures, read_samples
     from xai.engine.explain import explain as run_explain
     from xai.engine.ood.detector import open_detector
     from xai.engine.plan import plan_explain
-    from xai.models.loading import load
     from xai.reports.artefacts import FolderStore
     from xai.reports.folder import REPORT, free_folder, publish, writing
-    from xai.runtime import Runtime, resolve_device
+    from xai.runtime import Runtime
 
-    settings = read_settings(parameters or [])
+    images, masks, detector = (given[name] for name in ("images", "masks", "detector"))
+    settings = read_settings(given["parameters"] or [])
     pictures = list(list_pictures(images))  # a wrong path is told before the model is loaded
-    place = resolve_device(device)
-    loaded = load(model, arch=arch, card=card, labels=labels, device=place, seed=seed, trusted=trust_model)
+    loaded = _loaded(given)
     opened = None if detector is None else open_detector(detector, loaded)
-    plan = plan_explain(loaded, _names(methods), target, layer, settings, _names(measures), top, against)
+    methods, measures = _names(given["methods"]), _names(given["measures"])
+    aim = given["target"], given["layer"]
+    plan = plan_explain(loaded, methods, *aim, settings, measures, given["top"], given["against"])
     for _ in read_samples(pictures, loaded, masks):
         pass  # a damaged picture is told before anything is computed; keeping them all could fill the memory
     command = rerun("explain", given, WRITTEN, [given["model"], *given["images"]])
-    folder = output or free_folder("explain", Path(model.rpartition(":")[2]).stem)
-    with writing(folder, overwrite=overwrite) as partial:
+    folder = given["output"] or free_folder("explain", named_by(given["model"]))
+    with writing(folder, overwrite=given["overwrite"]) as partial:
         with progress() as tell:
-            runtime = Runtime(device=loaded.device, seed=seed, progress=tell)
+            runtime = Runtime(device=loaded.device, seed=given["seed"], progress=tell)
             run = run_explain(
                 loaded,
                 read_samples(pictures, loaded, masks),
@@ -113,7 +208,7 @@ def explain(
             )
         publish(run, partial)
     _tell(run)
-    typer.echo(run.record.model_dump_json(indent=1) if as_json else str(folder / REPORT))
+    typer.echo(run.record.model_dump_json(indent=1) if given["as_json"] else str(folder / REPORT))
     statuses = {finding.status for finding in run.findings}
     statuses |= {trust.status for finding in run.findings for trust in finding.trust}
     return FAILED if "failed" in statuses else 0

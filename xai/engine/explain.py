@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from xai.data.samples import Sample
+from xai.engine.agreement import agreements
 from xai.engine.facts import input_record, model_record, outputs_of
 from xai.engine.findings import Analysis
 from xai.engine.ood.detector import Detector
@@ -34,7 +35,8 @@ def explain(
 ) -> Run:
     """Explain every sample by every method of the plan, and judge every map by every measure of it.
 
-    A method that does not apply is skipped, one that breaks has failed: both are findings with their reason.
+    A method that does not apply is skipped, one that breaks has failed: both are findings with their reason. Where
+    several methods explain the same output of an image, a finding tells whether they agree.
 
     Args:
         model: what is explained.
@@ -61,12 +63,13 @@ def explain(
         targets = _targets(plan, outputs, model)
         wanted = {**dict.fromkeys(targets, sample), **wanted}
         findings += [] if watchman is None else [watchman.verdict(sample)]
-        findings += [
+        about = [
             finding
             for method in plan.methods
             if method.about_input()
             for finding in analysis.of(method, sample, targets)
         ]
+        findings += [*about, *agreements(about, store)]
     findings += [
         finding
         for method in plan.methods

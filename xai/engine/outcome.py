@@ -59,14 +59,18 @@ class Gathered:
         for answer in self.answers():
             yield from answer["rows"]
 
-    def notes(self, data: DataSet) -> tuple[str, ...]:
-        """Return what a reader must know of the data."""
+    def reading(self, data: DataSet) -> list[str]:
+        """Say what could not be read, and how images were changed to become inputs."""
         notes = []
         if self.skipped:
             shown = "; ".join(f"{one['id']}: {one['reason']}" for one in self.skipped[:LISTED])
             more = f"; and {len(self.skipped) - LISTED} more" if len(self.skipped) > LISTED else ""
             notes.append(f"{len(self.skipped)} of {len(data)} images could not be read and are left out: {shown}{more}")
-        notes += self._treatments()
+        return notes + self._treatments()
+
+    def notes(self, data: DataSet) -> tuple[str, ...]:
+        """Return what a reader must know of the data."""
+        notes = self.reading(data)
         counts = Counter((row.get("labelled", True), row.get("finite", True)) for row in self.rows())
         if without := counts[False, True] + counts[False, False]:
             notes.append(

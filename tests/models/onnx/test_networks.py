@@ -178,6 +178,7 @@ def test_an_unknown_operator_is_named_and_the_file_runs_in_onnxruntime(tmp_path:
         "gradcam": "skipped",
         "occlusion": "ok",
         "lime": "ok",
+        "agreement": "ok",
     }
     assert "Det" in run["gradcam"].record.reason
 
