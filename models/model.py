@@ -42,7 +42,7 @@ class Engine:
     """What runs the network where no gradient is needed.
 
     Args:
-        name: of it and its version; "" for torch.
+        name: of it and its version.
         forward: (batch, ...) in input units -> (batch, classes).
     """
 
@@ -147,20 +147,17 @@ class Model:
         return self.graph.bytes_per_input if self.graph else 100 * 4 * math.prod(self.input.shape)
 
     @cached_property
-    def quick(self) -> Engine | None:
-        """What gives the outputs without gradients, quicker than a call; None where nothing does.
-
-        It is the engine that was asked for, or the graph with batch normalisation folded into its convolutions. That
-        its outputs are a call's but for rounding is tried on random inputs.
-        """
-        if self.graph is None or not self.graph.is_whole or self.draws:
+    def quick(self) -> fx.GraphModule | None:
+        """The graph with batch normalisation folded into its convolutions; None where its outputs are not a call's."""
+        if self.graph is None or not self.graph.is_whole:
             return None
-        quick = self.engine or Engine("", folded(self.graph.module))
-        low, high = self.input.span
-        drawn = torch.rand((2, *self.input.shape), generator=torch.Generator().manual_seed(0)) * (high - low) + low
-        with torch.no_grad():
-            expected, found = self(drawn.to(self.device)), quick.forward(drawn.to(self.device))
-        return quick if (found - expected).abs().max() <= ROUNDING * expected.abs().max() else None
+        quick = folded(self.graph.module)
+        return quick if self._agrees(quick) else None
+
+    @cached_property
+    def is_accelerated(self) -> bool:
+        """Whether another engine gives the outputs where no gradient is needed."""
+        return self.engine is not None and self._agrees(self.engine.forward)
 
     def outputs(self, x: torch.Tensor) -> torch.Tensor:
         """Return outputs (batch, classes) of inputs (batch, channels, height, width), as fast as they can be had.
@@ -168,14 +165,27 @@ class Model:
         They have no gradients, and are those of a call but for rounding.
         """
         with torch.no_grad():
-            return (self.quick.forward if self.quick else self.forward)(x)
+            if self.engine is not None and self.is_accelerated:
+                return self.engine.forward(x)
+            found: torch.Tensor = (self.quick or self.forward)(x)
+            return found
 
     def incremental(self, x: torch.Tensor) -> Incremental | None:
         """Return what gives outputs of copies of x (channels, height, width) that differ in a part; None without it."""
-        if self.quick is None or not isinstance(self.quick.forward, fx.GraphModule):
+        if self.quick is None:
             return None
         with torch.no_grad():
-            return Incremental(self.quick.forward, x[None])
+            return Incremental(self.quick, x[None])
+
+    def _agrees(self, forward: Callable[[torch.Tensor], torch.Tensor]) -> bool:
+        """Say whether a function gives a call's outputs, but for rounding, of random inputs; two make a batch."""
+        if self.draws:
+            return False
+        low, high = self.input.span
+        drawn = torch.rand((2, *self.input.shape), generator=torch.Generator().manual_seed(0)) * (high - low) + low
+        with torch.no_grad():
+            expected, found = self(drawn.to(self.device)), forward(drawn.to(self.device))
+        return expected.shape == found.shape and bool((found - expected).abs().max() <= ROUNDING * expected.abs().max())
 
     def prepare(self, image: ImageLike) -> Prepared:
         """Turn a picture into the model's input; see xai.models.images.prepare."""

@@ -33,6 +33,7 @@ from xai.engine.training.run import train as run_train
 from xai.engine.training.trained import Trained
 from xai.engine.verify import verify as run_verify
 from xai.errors import UsageError
+from xai.models.accelerated import accelerated
 from xai.models.example import Example
 from xai.models.features import OnFeatures
 from xai.models.images import ImageLike
@@ -60,6 +61,7 @@ def load(
     seed: int = 0,
     trust_model: bool = False,
     example: Example | None = None,
+    engine: str | None = None,
     **declared: Any,
 ) -> Model:
     """Open a model: a file, a folder, "torchvision:NAME", "timm:NAME", "sample:NAME" or something live.
@@ -76,6 +78,7 @@ def load(
         seed: for weights that no file gives.
         trust_model: whether code in the model file (a whole pickle) may run; only for files that you trust.
         example: an input of a live network, or a batch of them, in input units: it tells the shape.
+        engine: what runs the network where no gradient is needed: "torch", or "openvino" (an extra).
         **declared: fields of the card or of its input, before the file's: shape=(3, 224, 224), mean=..., std=...,
             range=..., resize=..., classes=..., output=..., name=...
 
@@ -95,7 +98,8 @@ def load(
         example=example,
         **declared,
     )
-    options = {"arch": arch, "card": card, "labels": labels, "seed": seed or None, **declared}
+    model = accelerated(model, engine or "torch")
+    options = {"arch": arch, "card": card, "labels": labels, "seed": seed or None, "engine": engine, **declared}
     options |= {"trust_model": trust_model or None, "example": example}
     return replace(model, call=f"xai.load({written(source)}{options_of(options)})")
 

@@ -21,6 +21,8 @@ from xai.data.samples import SUFFIXES
 from xai.reports.folder import open_run
 from xai.reports.records import RunRecord
 
+DIGIT = str(IMAGES.parents[1] / "digits" / "images" / "3.png")
+
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -224,3 +226,45 @@ def test_what_does_not_go_together_is_said(
     assert run(["explain", "sample:shapes", *options]) == 2
     assert said in capsys.readouterr().err
     assert not list(here.iterdir())
+
+
+def test_another_engine_is_recorded_and_gives_the_same_map(tmp_path: Path) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is an extra")
+    maps = []
+    for name, more in (("one", []), ("other", ["--engine", "openvino"])):
+        asked = [
+            "explain",
+            "sample:digits",
+            DIGIT,
+            "--methods",
+            "lime",
+            "--measures",
+            "none",
+            *more,
+        ]
+        assert run([*asked, "-o", str(tmp_path / name)]) == 0
+        maps.append(open_run(tmp_path / name))
+    one, other = maps
+    assert "engine" not in one.record.settings
+    assert other.record.settings["engine"].startswith("OpenVINO 2")
+    assert "--engine openvino" in other.record.command
+    first, second = (each.array(each.record.findings[0], "map") for each in maps)
+    np.testing.assert_allclose(first, second, atol=1e-4 * np.abs(first).max())
+
+
+def test_an_engine_that_does_not_exist_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        run(
+            [
+                "explain",
+                "sample:digits",
+                DIGIT,
+                "--engine",
+                "tpu",
+                "-o",
+                str(tmp_path / "x"),
+            ]
+        )
+        == 2
+    )
+    assert "no engine 'tpu'" in capsys.readouterr().err

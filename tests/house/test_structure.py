@@ -156,6 +156,7 @@ def test_declared_dependencies_are_the_imported_ones() -> None:
         *project["dependencies"],
         *project["optional-dependencies"]["timm"],
         *project["optional-dependencies"]["dicom"],
+        *project["optional-dependencies"]["openvino"],
     ]
     declared = {re.split(r"[<>=\[ ]", line)[0].lower() for line in names}
     owners = packages_distributions()

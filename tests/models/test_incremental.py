@@ -147,7 +147,7 @@ def test_folding_keeps_the_outputs(architecture: str, loaded: Loader) -> None:
     torch.testing.assert_close(model.outputs(x), model(x), rtol=1e-4, atol=1e-5 * float(model(x).abs().max()))
     kept = model.graph.module.state_dict()
     assert all(torch.equal(kept[name], tensor) for name, tensor in before.items())
-    normed = [node for node in model.quick.forward.graph.nodes if "batch_norm" in str(node.target)]
+    normed = [node for node in model.quick.graph.nodes if "batch_norm" in str(node.target)]
     convolved = [node for node in model.graph.module.graph.nodes if "batch_norm" in str(node.target)]
     behind = [node for node in convolved if "conv2d" in str(node.args[0].target) and len(node.args[0].users) == 1]
     assert len(normed) == len(convolved) - len(behind)

@@ -14,6 +14,7 @@ from xai.cli.options import (
     CardFile,
     ClassNames,
     Device,
+    EngineName,
     Labels,
     Limit,
     ModelName,
@@ -46,6 +47,7 @@ WRITTEN = (
     "detector",
     "label_file",
     "limit",
+    "engine",
     "arch",
     "card",
     "labels",
@@ -98,6 +100,7 @@ def explain(
     trust_model: TrustModel = False,
     device: Device = "auto",
     seed: Seed = 0,
+    engine: EngineName = None,
     parameters: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="METHOD.PARAM=VALUE", help="A method's or measure's parameter; may be repeated."),
@@ -157,10 +160,11 @@ def _together(given: Mapping[str, Any]) -> int:
 
 def _loaded(given: Mapping[str, Any]) -> Model:
     """Open the model."""
+    from xai.models.accelerated import accelerated
     from xai.models.loading import load
     from xai.runtime import resolve_device
 
-    return load(
+    model = load(
         given["model"],
         arch=given["arch"],
         card=given["card"],
@@ -169,6 +173,7 @@ def _loaded(given: Mapping[str, Any]) -> Model:
         seed=given["seed"],
         trusted=given["trust_model"],
     )
+    return accelerated(model, given["engine"] or "torch")
 
 
 def _one_by_one(given: Mapping[str, Any]) -> int:

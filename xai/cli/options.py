@@ -31,6 +31,9 @@ TrustModel = Annotated[
     typer.Option("--trust-model", help="Let code in the model file run (a whole pickle); only if you trust it."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+EngineName = Annotated[
+    str | None, typer.Option("--engine", help="What runs the network where no gradient is needed: torch or openvino.")
+]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of everything random.")]
 Labels = Annotated[Path | None, typer.Option(help="File with a label each, for arrays without.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Take only so many images.")]

@@ -8,7 +8,7 @@ import torch
 
 from xai.data.samples import Sample
 from xai.engine.agreement import agreements
-from xai.engine.facts import input_record, model_record, outputs_of
+from xai.engine.facts import input_record, model_record, outputs_of, settings_of
 from xai.engine.findings import Analysis
 from xai.engine.ood.detector import Detector
 from xai.engine.ood.verdict import Watchman
@@ -79,7 +79,7 @@ def explain(
     ]
     return started.finished(
         model_record(model),
-        runtime.settings(),
+        settings_of(runtime, model),
         store,
         inputs=inputs,
         findings=findings,

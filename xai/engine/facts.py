@@ -18,6 +18,7 @@ from xai.models.graph import Graph
 from xai.models.model import Model
 from xai.reports.artefacts import Store, put
 from xai.reports.records import BlockRecord, InputRecord, LayerRecord, ModelRecord, Prediction
+from xai.runtime import Runtime
 from xai.version import __version__
 
 PACKAGES = ("torch", "torchvision", "numpy", "pillow")
@@ -34,6 +35,12 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+def settings_of(runtime: Runtime, model: Model) -> dict[str, str | int]:
+    """Return what the record keeps of how a run was made."""
+    engine = {"engine": model.engine.name} if model.engine and model.is_accelerated else {}
+    return {**runtime.settings(), **engine}
 
 
 def model_record(model: Model) -> ModelRecord:

@@ -9,7 +9,7 @@ from typing import Any
 
 from xai.data.dataset import DataSet, Skipped, check_any_read
 from xai.engine.agreement import over_all
-from xai.engine.facts import model_record
+from xai.engine.facts import model_record, settings_of
 from xai.engine.plan import ExplainPlan, missing
 from xai.engine.started import Started
 from xai.engine.summary.looking import Looked, Looking
@@ -103,7 +103,7 @@ def summarise(
         findings.append(over_all(looked.agreement(), names, model.input.shape[-2:], store))
     return started.finished(
         model_record(model),
-        sweep.runtime.settings(),
+        settings_of(sweep.runtime, model),
         store,
         findings=findings,
         notes=(*notes, *data.notes, *looked.notes(data)),
