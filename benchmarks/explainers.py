@@ -1,9 +1,12 @@
-"""Grad-CAM, occlusion and LIME on ResNet-18 at 224 px, each beside the packages that people use for it.
+"""Grad-CAM, occlusion and LIME at 224 px, each beside the packages that people use for it.
 
-The works of one method take turns, so that a slow minute hits all of them; a ratio is the median of the rounds' own
-ratios. Beside ours and the peers stand the bare passes through the plain network that the method cannot do without.
-What ours spends outside the network's passes, counted within the same call, is its own share: the limit is 3 %.
-Ours and the peers have to give the same map. Peak memory is that of a fresh process that does one work once.
+Networks: ResNet-18, VGG-16 (no LIME: it takes minutes) and ViT-tiny, with random weights. The works of one method take
+turns, so that a slow minute hits all of them; a ratio is the median of the rounds' own ratios. Beside ours and the
+peers stand the bare passes through the plain network that the method cannot do without. What ours spends outside the
+network's passes, counted within the same call, is its own share: the limit is 3 %. Ours may take less than the bare
+passes, since occlusion computes only what a window can change. Ours and the peers have to give the same map. Peak
+memory is that of a fresh process that does one work once. How many samples LIME needs is counted against many more:
+ours draws pairs.
 """
 
 from __future__ import annotations
@@ -14,8 +17,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, partial
 from pathlib import Path
 from statistics import median
@@ -27,13 +29,17 @@ import torch
 from torch.nn import functional as F
 
 import xai
+from xai.models.accelerated import accelerated
+from xai.models.incremental import Incremental
+from xai.models.model import Model
 from xai.models.torchvision_import import torchvision_models
 from xai.runtime import Runtime
 
 OWN_SHARE_LIMIT = 0.03
 AGREE = 1e-4
 ROUNDS = {"gradcam": 20, "occlusion": 3, "lime": 2, "graph": 160}
-CAPTUM_BATCHES, LIME_BATCHES = (1, 4, 8, 16, 32, 64), (10, 32, 64)
+REFERENCE, FEWER, REPEATS = 20_000, 334, 5  # samples, and how often the errors are drawn
+CAPTUM_BATCHES, LIME_BATCHES = (1, 8, 32), (10, 32)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 WINDOW, STRIDE, FILL = 32, 16, 0.5
 WINDOWS, SAMPLES, FEW_SAMPLES, TARGET = 169, 1000, 128, 3
@@ -49,6 +55,7 @@ class Clock:
     def __init__(self, device: str) -> None:
         self.device = device
         self.seconds = 0.0
+        self._within = False
 
     def now(self) -> float:
         """Return the seconds by now, all queued work done."""
@@ -57,13 +64,16 @@ class Clock:
         return time.perf_counter()
 
     def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function, counted."""
+        """Return the function, counted; what it calls of that kind counts once."""
 
         def counted(*arguments: Any, **named: Any) -> Any:
-            begun = self.now()
+            if self._within:
+                return function(*arguments, **named)
+            self._within, begun = True, self.now()
             try:
                 return function(*arguments, **named)
             finally:
+                self._within = False
                 self.seconds += self.now() - begun
 
         return counted
@@ -73,37 +83,84 @@ class Case:
     """One network with random weights and one picture of random colours: in pixels, and as the plain network takes it.
 
     Args:
+        name: of the network.
         device: "cpu" or "cuda".
         batch: pictures in one forward pass of ours and of the bare passes.
         peer_batch: pictures in one forward pass of a peer.
     """
 
-    def __init__(self, device: str, batch: int = 1, peer_batch: int = 1) -> None:
+    def __init__(self, name: str, device: str, batch: int = 1, peer_batch: int = 1) -> None:
         torch.manual_seed(0)
         torch.backends.cudnn.allow_tf32 = False  # maps are compared, and batches differ in their rounding
-        self.device, self.batch, self.peer_batch, self.samples = device, batch, peer_batch, SAMPLES
+        self.name, self.device, self.batch, self.peer_batch = name, device, batch, peer_batch
+        self.samples = SAMPLES
         self.clock = Clock(device)
-        self.network = torchvision_models().resnet18(weights=None).eval().to(device)
+        self.network = NETWORKS[name]().eval().to(device)
         self.mean, self.std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (MEAN, STD))
         self.x = F.interpolate(torch.rand(1, 3, 14, 14), scale_factor=16, mode="bilinear")[0]
         self.pixels = self.x[None].to(device)
 
     @cached_property
     def model(self) -> Any:
-        """The network as we open it; its passes are counted."""
-        model = xai.load(self.network, shape=(3, 224, 224), mean=MEAN, std=STD, device=self.device)
-        assert model.graph is not None
-        model.graph.run = self.clock.around(model.graph.run)
-        return replace(model, forward=self.clock.around(model.forward))
+        """The network as we open it."""
+        return xai.load(self.network, shape=(3, 224, 224), mean=MEAN, std=STD, device=self.device)
+
+    @cached_property
+    def accelerated(self) -> Any:
+        """The same with another engine where no gradient is needed."""
+        return accelerated(self.model, "openvino")
+
+    @property
+    def layer(self) -> torch.nn.Module:
+        """The layer that ours looks at, in the plain network."""
+        return self.network.get_submodule(self.model.spatial_layer.name)
 
     def plain(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return the plain network's outputs of pixels (batch, channels, height, width) in [0, 1]."""
         return self.network((pixels - self.mean) / self.std)
 
+    @contextlib.contextmanager
+    def counting(self) -> Iterator[None]:
+        """Count what passes through the network."""
+        around = self.clock.around
+        with contextlib.ExitStack() as stack:
+            for owner, name in COUNTED:
+                stack.enter_context(mock.patch.object(owner, name, around(getattr(owner, name))))
+            yield
 
-def explained(case: Case, method: str, **parameters: Any) -> Any:
+
+def vit_tiny() -> torch.nn.Module:
+    """Return timm's ViT-tiny; torchvision, which timm imports, may need its cure first."""
+    torchvision_models()
+    import timm
+
+    return timm.create_model("vit_tiny_patch16_224")
+
+
+NETWORKS: dict[str, Callable[[], torch.nn.Module]] = {
+    "ResNet-18": lambda: torchvision_models().resnet18(weights=None),
+    "VGG-16": lambda: torchvision_models().vgg16(weights=None),
+    "ViT-tiny": vit_tiny,
+}
+COUNTED = (
+    (Model, "__call__"),
+    (Model, "outputs"),
+    (Model, "tap"),
+    (Incremental, "__init__"),
+    (Incremental, "__call__"),
+    (Model, "__call__"),
+    (Model, "outputs"),
+    (Model, "tap"),
+    (Incremental, "__init__"),
+    (Incremental, "__call__"),
+    (Incremental, "bytes_per_copy"),
+    (torch.autograd, "grad"),
+)
+
+
+def explained(case: Case, method: str, model: Any = None, **parameters: Any) -> Any:
     run = xai.explain(
-        case.model, case.x, methods=method, measures="none", target=TARGET, parameters={method: parameters}
+        model or case.model, case.x, methods=method, measures="none", target=TARGET, parameters={method: parameters}
     )
     return run[method]
 
@@ -130,7 +187,7 @@ def gradcam_package(case: Case) -> np.ndarray:
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    with GradCAM(case.network, [case.network.layer4]) as reference:
+    with GradCAM(case.network, [case.layer], reshape_transform=reshape(case)) as reference:
         return reference((case.pixels - case.mean) / case.std, [ClassifierOutputTarget(TARGET)])[0]
 
 
@@ -138,17 +195,35 @@ def gradcam_captum(case: Case) -> np.ndarray:
     from captum.attr import LayerAttribution, LayerGradCam
 
     normalised = (case.pixels - case.mean) / case.std
-    coarse = LayerGradCam(case.network, case.network.layer4).attribute(normalised, TARGET, relu_attributions=True)
+    coarse = LayerGradCam(case.network, case.layer).attribute(normalised, TARGET, relu_attributions=True)
     return LayerAttribution.interpolate(coarse, (224, 224), "bilinear")[0, 0].detach().cpu().numpy()
+
+
+def reshape(case: Case) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """Return how tokens become a grid, for the package."""
+    if case.name != "ViT-tiny":
+        return None
+    return lambda tokens: tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, 14, 14)
 
 
 def gradcam_passes(case: Case) -> None:
     """Run forward once, and backward as far as the layer."""
-    body = torch.nn.Sequential(*list(case.network.children())[:-2])
-    with torch.no_grad():
-        activation = body((case.pixels - case.mean) / case.std)
-    activation.requires_grad_()
-    torch.autograd.grad(case.network.fc(case.network.avgpool(activation).flatten(1))[0, TARGET], activation)
+    kept: list[torch.Tensor] = []
+
+    def keep(module: torch.nn.Module, given: Any, value: torch.Tensor) -> torch.Tensor:  # noqa: ARG001  # a hook's form
+        kept.append(value.detach().requires_grad_())
+        return kept[0]
+
+    parameters = [one for one in case.network.parameters() if one.requires_grad]
+    hook = case.layer.register_forward_hook(keep)
+    try:
+        for one in parameters:
+            one.requires_grad_(False)
+        torch.autograd.grad(case.plain(case.pixels)[0, TARGET], kept[0])
+    finally:
+        hook.remove()
+        for one in parameters:
+            one.requires_grad_(True)
 
 
 def gradcam_call_passes(case: Case) -> None:
@@ -189,6 +264,10 @@ def lime(case: Case) -> Any:
 
 def lime_slic(case: Case) -> Any:
     return explained(case, "lime", samples=case.samples)
+
+
+def lime_openvino(case: Case) -> Any:
+    return explained(case, "lime", case.accelerated, segmentation="quickshift", samples=case.samples)
 
 
 def lime_package(case: Case) -> Any:
@@ -240,7 +319,13 @@ WORKS: dict[str, dict[str, Work]] = {
         f"{PASSES}, whole call": gradcam_call_passes,
     },
     "occlusion": {"ours": occlusion, "captum": occlusion_captum, PASSES: occlusion_passes},
-    "lime": {"ours": lime, "ours, slic": lime_slic, "lime": lime_package, PASSES: lime_passes},
+    "lime": {
+        "ours": lime,
+        "ours, slic": lime_slic,
+        "ours, OpenVINO": lime_openvino,
+        "lime": lime_package,
+        PASSES: lime_passes,
+    },
 }
 IN_FRESH_PROCESSES = {
     "gradcam": ("ours", "grad-cam", "captum", PASSES),
@@ -250,22 +335,27 @@ IN_FRESH_PROCESSES = {
 
 
 def measure(device: str) -> dict[str, Any]:
-    case = Case(device)
+    return {name: _measured(Case(name, device)) for name in NETWORKS}
+
+
+def _measured(case: Case) -> dict[str, Any]:
     load = _seconds(case, lambda case: case.model)
     first = _seconds(case, gradcam)
     case.batch = Runtime(device=case.model.device).batch(case.model.bytes_per_input)
-    return {
+    found = {
         "load_seconds": round(load, 2),
         "first_gradcam_seconds": round(first, 3),
         "graph_over_module": _graph_over_module(case),
         "gradcam": _gradcam(case),
         "occlusion": _occlusion(case),
-        "lime": _lime(case),
     }
+    print(case.name, found, flush=True)
+    return found if case.name == "VGG-16" else {**found, "lime": _lime(case)}
 
 
 def _gradcam(case: Case) -> dict[str, Any]:
-    taken, found = _rounds(case, "gradcam")
+    works = {name: work for name, work in WORKS["gradcam"].items() if name != "captum" or reshape(case) is None}
+    taken, found = _rounds(case, "gradcam", works)
     maps = {name: answer for name, answer in found.items() if answer is not None}
     return {
         "largest_difference": {name: _difference(found["ours"], other) for name, other in maps.items()},
@@ -289,6 +379,7 @@ def _occlusion(case: Case) -> dict[str, Any]:
 
 
 def _lime(case: Case) -> dict[str, Any]:
+    _ = case.accelerated  # made before anything is timed
     case.samples = FEW_SAMPLES
     case.peer_batch, tried = _fastest(case, lime_package, LIME_BATCHES)
     case.samples = SAMPLES
@@ -310,16 +401,41 @@ def _lime(case: Case) -> dict[str, Any]:
         "correlation_of_maps": round(float(np.corrcoef(ours.map.ravel(), expected.ravel())[0, 1]), 4),
         **_figures(taken),
         "peak_memory_mib": _peaks("lime", case),
+        "error": _lime_error(case) if case.name == "ResNet-18" else {},
     }
 
 
-def _rounds(case: Case, method: str) -> tuple[Taken, dict[str, Any]]:
+def _lime_error(case: Case) -> dict[str, Any]:
+    """Return the mean error of the coefficients beside those of many samples, as a share of their norm."""
+
+    def coefficients(samples: int, seed: int, *, paired: bool) -> np.ndarray:
+        given = {"segmentation": "quickshift", "samples": samples, "paired": paired}
+        run = xai.explain(
+            case.model, case.x, methods="lime", measures="none", target=TARGET, seed=seed, parameters={"lime": given}
+        )
+        labels = run.array(run["lime"].record, "segment labels")
+        return np.array([run["lime"].map[labels == number][0] for number in range(labels.max() + 1)])
+
+    reference = coefficients(REFERENCE, 99, paired=False)
+    found = {}
+    for name, samples, paired in (
+        ("as lime draws", SAMPLES, False),
+        ("as lime draws, a third", FEWER, False),
+        ("in pairs, a third", FEWER, True),
+    ):
+        drawn = [coefficients(samples, seed, paired=paired) for seed in range(REPEATS)]
+        errors = [np.linalg.norm(one - reference) / np.linalg.norm(reference) for one in drawn]
+        found[name] = {"samples": samples, "error": round(float(np.mean(errors)), 4)}
+    return {"reference_samples": REFERENCE, "repeats": REPEATS, **found}
+
+
+def _rounds(case: Case, method: str, works: dict[str, Work] | None = None) -> tuple[Taken, dict[str, Any]]:
     """Let the works take turns; return what they took, and what each answered last."""
     taken: Taken = defaultdict(list)
     answers = {}
-    with mock.patch.object(torch.autograd, "grad", case.clock.around(torch.autograd.grad)):
+    with case.counting():
         for _ in range(ROUNDS[method]):
-            for name, work in WORKS[method].items():
+            for name, work in (works or WORKS[method]).items():
                 case.clock.seconds, begun = 0.0, case.clock.now()
                 answers[name] = work(case)
                 taken[name].append((case.clock.now() - begun, case.clock.seconds))
@@ -394,16 +510,18 @@ def _peaks(method: str, case: Case) -> dict[str, int]:
     """Return the peak memory in MiB of a fresh process for each work."""
     peaks = {}
     for name in IN_FRESH_PROCESSES[method]:
-        what = (method, name, case.device, case.batch, case.peer_batch)
+        if name == "captum" and method == "gradcam" and reshape(case) is not None:
+            continue
+        what = (method, name, case.name, case.device, case.batch, case.peer_batch)
         call = f"from benchmarks import explainers; explainers.peak{what}"
         done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=True)
         peaks[name] = int(done.stdout)
     return peaks
 
 
-def peak(method: str, name: str, device: str, batch: int, peer_batch: int) -> None:
+def peak(method: str, name: str, network: str, device: str, batch: int, peer_batch: int) -> None:
     """Do one work and print this process's peak memory in MiB: of the GPU if it runs there."""
-    WORKS[method][name](Case(device, batch, peer_batch))
+    WORKS[method][name](Case(network, device, batch, peer_batch))
     print(torch.cuda.max_memory_allocated() >> 20 if device == "cuda" else _high_water_mark() >> 10)
 
 

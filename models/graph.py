@@ -17,6 +17,7 @@ from torch import fx, nn
 
 from xai.errors import unknown
 from xai.models.layout import Layout, layouts, operator, shape_of
+from xai.models.split import split
 
 ROOT = "network"  # the module that the exported wrapper holds the network under
 EXAMPLES = 2  # inputs in the example batch; one would be baked into the graph
@@ -82,6 +83,7 @@ class Graph:
     def __init__(self, module: fx.GraphModule, device: torch.device) -> None:
         self.module = module
         self.device = device
+        self._splits: dict[str, tuple[fx.GraphModule, fx.GraphModule]] = {}
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return outputs (batch, classes) of inputs (batch, channels, height, width)."""
@@ -106,6 +108,12 @@ class Graph:
             shared: a layer whose value all copies must have in common, if there is one.
         """
         return [fx.Interpreter(self.module)]
+
+    def split(self, layer: Layer) -> tuple[fx.GraphModule, fx.GraphModule]:
+        """Return what leads to a layer's value, and what follows from it; see `xai.models.split.split`."""
+        if layer.node not in self._splits:
+            self._splits[layer.node] = split(self.module, layer.node)
+        return self._splits[layer.node]
 
     def layer(self, name: str) -> Layer:
         """Return the layer of that name; raise UsageError with near matches if there is none."""

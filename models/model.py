@@ -219,14 +219,22 @@ class Model:
 
         The value is a copy, so nothing that runs later overwrites it.
         """
+        graph = self.needed_graph()
         kept: list[torch.Tensor] = []
 
         def keep(value: torch.Tensor) -> torch.Tensor:
             kept.append(value.detach().clone().requires_grad_())
             return kept[0]
 
+        if not graph.is_whole:
+            with torch.enable_grad():
+                outputs = graph.run(x, {layer.name: keep})
+            return Activation(kept[0], outputs, layer)
+        first, second = graph.split(layer)
+        with torch.no_grad():
+            value, others = first(x)
         with torch.enable_grad():
-            outputs = self.needed_graph().run(x, {layer.name: keep})
+            outputs = second(keep(value), *others)
         return Activation(kept[0], outputs, layer)
 
     def activation(self, x: torch.Tensor, layer: Layer) -> torch.Tensor:
