@@ -20,6 +20,7 @@ from xai.api import load
 from xai.data.samples import Sample
 from xai.engine.explain import explain
 from xai.engine.plan import plan_explain
+from xai.explainers.base import explainers
 from xai.models.model import Model
 from xai.models.samples import digits, shapes
 from xai.runtime import Runtime
@@ -68,7 +69,7 @@ def _table(subject: Subject, device: str) -> dict[str, Any]:
     ]
     run = explain(subject.model, samples, plan, runtime=Runtime(device=torch.device(device), seed=SEED))
     frame = run.to_dataframe()
-    shown = frame[(frame["status"] == "ok") & frame["family"].isin(["explanation", "visualization"])]
+    shown = frame[(frame["status"] == "ok") & frame["method"].isin(explainers.all())]
     rows = {str(method): _row(part) for method, part in shown.groupby("method")}
     return {"pictures": len(samples), "seconds": round(run.record.seconds), **rows}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import xai.explainers
+from benchmarks._readme import table
 from tests.conftest import ROOT
 from xai.api import explain
 from xai.cli.main import run
@@ -154,3 +155,16 @@ def test_the_policy_of_the_demonstration_can_be_read() -> None:
     policy = read_policy(ROOT / "docs" / "audit.yaml").policy
     assert {one.severity for one in policy.requirements} == {"must", "should"}
     assert "docs/audit.yaml" in (ROOT / "Makefile").read_text()
+
+
+def test_what_it_looks_at_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = next(code for code in CONSOLE if "--summary" in code).splitlines()
+    assert len(lines) == 3
+    for line in lines:
+        assert run(shlex.split(line)[1:]) == 0, line
+    assert "leans on one place" in (tmp_path / "together" / "report.html").read_text()
+
+
+def test_the_table_of_ground_truth_is_the_benchmarks() -> None:
+    assert table() in (ROOT / "README.md").read_text()

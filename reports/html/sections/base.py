@@ -113,7 +113,7 @@ class Section(ABC):
         """Return the panel; what points to the finding finds it where it is anchored."""
         body = Markup()
         if finding.status == "ok":
-            filled = _template(jinja, self.body).render(f=finding, **self.context(finding, run, pictures))
+            filled = template(jinja, self.body).render(f=finding, **self.context(finding, run, pictures))
             body = Markup(filled)  # rendered with autoescape on
         anchor = run.anchor(finding) if anchored else ""
         about = {"f": finding, "body": body, "wide": self.wide, "anchor": anchor}
@@ -139,7 +139,8 @@ def level(share: float) -> int:
 
 
 @lru_cache(maxsize=32)
-def _template(jinja: Environment, body: str) -> Template:
+def template(jinja: Environment, body: str) -> Template:
+    """Return a body as a template of a page's environment."""
     return jinja.from_string(body)
 
 

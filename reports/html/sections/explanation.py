@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jinja2 import Environment
+from markupsafe import Markup
 
 from xai.reports.evidence import Evidence, kind
 from xai.reports.figures import colour_bar, coloured, is_blank, is_signed, overlaid, picture, scale, tiles
-from xai.reports.html.sections.base import Pictures, Section
+from xai.reports.html.sections.base import Pictures, Section, template
 from xai.reports.records import Finding
+
+MANY = 6  # maps of one picture, beyond which they are shown side by side first
+SIGNS = {"for": "✓", "against": "✗", "neither": "~"}
+_SHEET = """
+<article class="panel wide gathered">
+<header><h3>{{ cards | length }} maps of this picture</h3></header>
+<p class="meaning">Each on its own scale, over the picture in grey. Below, what the checks say of it: ✓ speaks for the map, ✗ against it, ~ undecided.</p>
+<div class="examples">{% for one in cards %}
+<figure>{% if one.over %}<img class="{{ 'pixels' if one.small else 'photo' }}" src="{{ one.over }}" alt="{{ one.f.title }} over the picture. {{ one.words }}">{% endif %}
+<figcaption><b>{{ one.f.title }}</b>{% if one.f.target and several %} for <span class="name">{{ one.f.target.name }}</span>{% endif %}<br>{{ one.said }}{% for sign, title in one.checks %}<br>{{ sign }} {{ title }}{% endfor %}</figcaption></figure>{% endfor %}</div>
+<details class="printed"><summary>Each by itself: what it means, what it does not, how it was made ({{ panels | length }})</summary>
+<div class="panels">
+{% for panel in panels %}{{ panel }}{% endfor %}
+</div></details>
+</article>
+"""
 
 
 class Explanation(Section):
@@ -38,6 +57,34 @@ one scale for all maps of this method{% endif %}</div></div>
 {% endfor %}</table></div></details>
 {% endif %}
 """
+
+    def together(
+        self, findings: Sequence[Finding], run: Evidence, pictures: Pictures, jinja: Environment
+    ) -> list[Markup]:
+        """Return the panels; of many findings a sheet of all maps, and the panels folded below it."""
+        panels = super().together(findings, run, pictures, jinja)
+        if len(findings) <= MANY:
+            return panels
+        several = len({finding.target for finding in findings if finding.target}) > 1
+        cards = [self._card(finding, run, pictures) for finding in findings]
+        return [Markup(template(jinja, _SHEET).render(cards=cards, panels=panels, several=several))]  # escapes names
+
+    def _card(self, finding: Finding, run: Evidence, pictures: Pictures) -> dict[str, Any]:
+        """Return what the sheet shows of one finding."""
+        checks = [(SIGNS[trust.speaks], trust.title) for trust in finding.trust if trust.status == "ok"]
+        if finding.status != "ok" or is_blank(finding):
+            said = f"{finding.status}: {finding.reason}" if finding.status != "ok" else "the map is blank"
+            return {"f": finding, "over": "", "said": said, "checks": checks}
+        shown = self.context(finding, run, pictures)
+        side = "for" if shown["speaks_for"] else "against"
+        return {
+            **shown,
+            "f": finding,
+            "said": f"strongest {side} it in the {shown['place']}"
+            if shown["signed"]
+            else f"strongest in the {shown['place']}",
+            "checks": checks,
+        }
 
     def context(self, finding: Finding, run: Evidence, pictures: Pictures) -> dict[str, Any]:
         """Draw the map."""

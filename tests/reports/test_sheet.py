@@ -1,0 +1,51 @@
+"""Many maps of one picture: a sheet first, each by itself folded below."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from tests.reports.test_page import Checker
+from xai.api import explain
+from xai.models.model import Model
+from xai.reports.html.page import render
+
+SEVEN = ("gradcam", "gradcampp", "hirescam", "layercam", "occlusion", "saliency", "attentionrollout")
+
+
+@pytest.fixture(scope="module")
+def html(small: Model) -> str:
+    noise = torch.rand((3, 16, 16), generator=torch.Generator().manual_seed(7))
+    return render(explain(small, noise, methods=SEVEN, measures="deletion")).html
+
+
+def test_every_map_is_on_the_sheet_with_what_its_checks_say(html: str) -> None:
+    sheet = html[html.index("7 maps of this picture") : html.index("Each by itself")]
+    names = re.findall(r"<figcaption><b>(.*?)</b>", sheet)
+    assert sorted(names) == [
+        "Attention rollout",
+        "Grad-CAM",
+        "Grad-CAM++",
+        "HiResCAM",
+        "LayerCAM",
+        "Occlusion sensitivity",
+        "Saliency",
+    ]
+    assert sheet.count("<img") == 6
+    assert "skipped: the network&#39;s graph shows no attention" in sheet
+    assert len(re.findall(r"<br>[✓✗~] Deletion and insertion", sheet)) == 6
+    assert all("Values from" in text for text in re.findall(r'alt="(.*?)"', sheet))
+
+
+def test_each_is_told_by_itself_below_and_the_page_is_sound(html: str) -> None:
+    below = html[html.index("Each by itself") :]
+    assert below.count("What it does not mean.") >= 7
+    Checker(html)
+
+
+def test_few_maps_have_no_sheet(small: Model) -> None:
+    noise = torch.rand((3, 16, 16), generator=torch.Generator().manual_seed(7))
+    page = render(explain(small, noise, methods=SEVEN[:6], measures="none")).html
+    assert "maps of this picture" not in page
