@@ -19,15 +19,17 @@ class Exemplars(Section):
     wide = True
     body = """
 <p class="reading">{{ channels | length }} {{ "channel" if channels | length == 1 else "channels" }} of layer <code>{{ f.parameters.layer }}</code>, each with the {{ most }} of {{ f.parameters["entries read"] | count }} entries that {{ "it answers" if channels | length == 1 else "they answer" }} to most.</p>
+<div class="panels">
 {% for channel in channels %}
-<h4>Channel {{ channel.channel }}</h4>
+<div><h4>Channel {{ channel.channel }}</h4>
 <p class="meaning">Among the strongest for {{ channel.words }}.</p>
-<div class="examples">
+<div class="examples close">
 {% for one in channel.rows %}<figure>{% if one.picture %}<img class="pixels" src="{{ one.picture }}" alt="{{ one.id }}, {{ "label " ~ one.label if one.label else "no label" }}: mean activation of channel {{ channel.channel }} {{ one.mean | number }}">{% endif %}
 <figcaption><b>{{ one.mean | number }}</b><br>{{ one.label or "no label" }}{% if one.answer != one.label %}, answer <span class="name">{{ one.answer }}</span>{% endif %}<br><span class="name">{{ one.id }}</span></figcaption></figure>
 {% endfor %}
-</div>
+</div></div>
 {% endfor %}
+</div>
 <p class="unit">The numbers are means of the channel’s activation over places.</p>
 """
 

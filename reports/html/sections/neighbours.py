@@ -18,7 +18,7 @@ class Neighbours(Section):
     wide = True
     body = """
 <p class="reading">{{ f["values"]["said"].value }}</p>
-<div class="examples">
+<div class="examples close">
 {% if own %}<figure><img class="pixels" src="{{ own }}" alt="This picture: the model answers {{ answer }}"><figcaption><b>this picture</b><br>answer <span class="name">{{ answer }}</span></figcaption></figure>
 {% endif %}
 {% for one in rows %}<figure>{% if one.picture %}<img class="pixels" src="{{ one.picture }}" alt="Nearest {{ loop.index }}, {{ one.id }}: {{ "label " ~ one.label if one.label else "no label" }}, cosine {{ "%.4f" | format(one.alike) }}{% if one.same %}; it is this very picture{% endif %}">{% endif %}
