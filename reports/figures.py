@@ -148,7 +148,8 @@ def figure(run: Evidence, finding: Finding) -> Figure:
 
     Of a visualization it shows the picture and its curve, of channels their pictures, of an activation the strongest
     channels and their gradients, of a change both inputs and what was added, of a drift both maps, of bounds a bar for
-    each number, of detectors the scores with the threshold, of a summary the mean maps of its groups.
+    each number, of detectors the scores with the threshold, of a summary the mean maps of its groups, of neighbours and
+    exemplars the entries.
 
     Raises:
         UsageError: there is nothing to draw but numbers.
@@ -157,8 +158,6 @@ def figure(run: Evidence, finding: Finding) -> Figure:
         return _change_figure(run, finding)
     if "picture" in finding.artefacts:
         return _curve_figure(run, finding)
-    if "pictures" in finding.artefacts:
-        return _sheet_figure(run, finding)
     if "activation" in finding.artefacts:
         return _channels_figure(run, finding)
     if "shown" in finding.artefacts:
@@ -167,6 +166,8 @@ def figure(run: Evidence, finding: Finding) -> Figure:
         return _scores_figure(run, finding)
     if "group maps" in finding.artefacts:
         return _groups_figure(run, finding)
+    if {"pictures", "thumbnails"} & finding.artefacts.keys():
+        return _sheet_figure(run, finding)
     record = _pictured(run, finding)
     below = picture(run.prepared(record), record.range)
     target = f" for {finding.target.name}" if finding.target else ""
@@ -251,9 +252,12 @@ def _curve_figure(run: Evidence, finding: Finding) -> Figure:
 def _sheet_figure(run: Evidence, finding: Finding) -> Figure:
     drawn = Drawn(figsize=(6, 6), layout="constrained")
     axes = drawn.subplots()
-    numbers = ", ".join(map(str, run.array(finding, "channels").tolist()))
-    axes.set_title(f"{finding.title}: {finding.parameters['layer']}, {numbers}", wrap=True, parse_math=False)
-    axes.imshow(contact_sheet(channel_pictures(run, finding)))
+    title, made = finding.title, "pictures" in finding.artefacts
+    if made:
+        numbers = ", ".join(map(str, run.array(finding, "channels").tolist()))
+        title = f"{title}: {finding.parameters['layer']}, {numbers}"
+    axes.set_title(title, wrap=True, parse_math=False)
+    axes.imshow(contact_sheet(channel_pictures(run, finding) if made else run.array(finding, "thumbnails")))
     axes.set_axis_off()
     return drawn
 

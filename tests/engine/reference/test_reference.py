@@ -327,6 +327,7 @@ def test_the_report_tells_it_with_pictures_and_without(small: Model, inputs: tor
     for row in run["exemplars"].rows:
         assert f"mean activation of channel {row['channel']} {row['mean']:.4g}" in page
     assert "does not mean that it made the model answer so" in words(page)
+    assert [len(run[key].show().axes) for key in (("neighbours", "image"), "exemplars")] == [1, 1]
     run.save(tmp_path / "run")
     assert check(tmp_path / "run").complaints == ()
     assert {row["method"] for row in table_rows(run)} == {"gradcam", "neighbours", "exemplars"}
