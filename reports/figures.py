@@ -93,6 +93,12 @@ def mosaic(maps: np.ndarray) -> np.ndarray:
     return sheet
 
 
+def contact_sheet(pictures: np.ndarray) -> np.ndarray:
+    """Return pictures, bytes (n, height, width, 3), side by side in a square on white."""
+    layers = [np.nan_to_num(mosaic(pictures[..., colour]), nan=255.0) for colour in range(3)]
+    return np.stack(layers, axis=-1).astype(np.uint8)
+
+
 def coloured(values: np.ndarray, limits: tuple[float, float], *, signed: bool) -> np.ndarray:
     """Return a map (height, width) as bytes (height, width, 3)."""
     low, high = limits
@@ -140,9 +146,10 @@ def tiles(values: np.ndarray) -> list[list[float]]:
 def figure(run: Evidence, finding: Finding) -> Figure:
     """Return input, overlay and colour bar as a matplotlib figure.
 
-    Of a visualization it shows the picture and its curve, of an activation the strongest channels and their gradients,
-    of a change both inputs and what was added, of a drift both maps, of bounds a bar for each number, of
-    detectors the scores with the threshold, of a summary the mean maps of its groups.
+    Of a visualization it shows the picture and its curve, of channels their pictures, of an activation the strongest
+    channels and their gradients, of a change both inputs and what was added, of a drift both maps, of bounds a bar for
+    each number, of detectors the scores with the threshold, of a summary the mean maps of its groups, of neighbours and
+    exemplars the entries.
 
     Raises:
         UsageError: there is nothing to draw but numbers.
@@ -159,6 +166,8 @@ def figure(run: Evidence, finding: Finding) -> Figure:
         return _scores_figure(run, finding)
     if "group maps" in finding.artefacts:
         return _groups_figure(run, finding)
+    if {"pictures", "thumbnails"} & finding.artefacts.keys():
+        return _sheet_figure(run, finding)
     record = _pictured(run, finding)
     below = picture(run.prepared(record), record.range)
     target = f" for {finding.target.name}" if finding.target else ""
@@ -238,6 +247,24 @@ def _curve_figure(run: Evidence, finding: Finding) -> Figure:
     right.set_xlabel("step")
     right.set_title(str(finding.values["raised"].value), parse_math=False)
     return drawn
+
+
+def _sheet_figure(run: Evidence, finding: Finding) -> Figure:
+    drawn = Drawn(figsize=(6, 6), layout="constrained")
+    axes = drawn.subplots()
+    title, made = finding.title, "pictures" in finding.artefacts
+    if made:
+        numbers = ", ".join(map(str, run.array(finding, "channels").tolist()))
+        title = f"{title}: {finding.parameters['layer']}, {numbers}"
+    axes.set_title(title, wrap=True, parse_math=False)
+    axes.imshow(contact_sheet(channel_pictures(run, finding) if made else run.array(finding, "thumbnails")))
+    axes.set_axis_off()
+    return drawn
+
+
+def channel_pictures(run: Evidence, finding: Finding) -> np.ndarray:
+    """Return the pictures of a finding's channels as bytes (n, height, width, 3)."""
+    return np.stack([picture(one, run.range) for one in run.array(finding, "pictures")])
 
 
 def _channels_figure(run: Evidence, finding: Finding) -> Figure:

@@ -43,6 +43,11 @@ class Found:
         return self._array("picture")
 
     @property
+    def pictures(self) -> np.ndarray:
+        """Pictures of several channels, (n, channels, height, width) float32 in input units; as `picture`."""
+        return self._array("pictures")
+
+    @property
     def activation(self) -> np.ndarray:
         """A layer's value, (channels, rows, columns) or (units,) float32; raises AnalysisError as map."""
         return self._array("activation")

@@ -25,6 +25,7 @@ from xai.engine.features import features as run_features
 from xai.engine.inspect import inspect as run_inspect
 from xai.engine.ood.detector import open_detector
 from xai.engine.plan import plan_explain
+from xai.engine.reference.run import open_reference
 from xai.engine.stated import verify_properties
 from xai.engine.summary.run import check_alone, summarise
 from xai.engine.threat import plan_attack
@@ -117,6 +118,8 @@ def explain(
     layer: str | None = None,
     parameters: Parameters | None = None,
     detector: Run | str | Path | None = None,
+    reference: Any = None,
+    reference_labels: str | Path | None = None,
     summary: bool = False,
     labels: str | Path | None = None,
     limit: int | None = None,
@@ -138,6 +141,9 @@ def explain(
         layer: for the methods that look at one.
         parameters: of methods and measures, by name: {"occlusion": {"window": 16}}.
         detector: what `xai.ood.fit` returned, or its folder: says of each picture whether it is foreign to the model.
+        reference: data, as for `attack`, that each picture is put beside: its nearest entries where the network
+            decides, and the entries that its strongest channels answer to most.
+        reference_labels: file with a label each, for arrays that do not bring them.
         summary: whether the pictures are a data set, as for `attack`, that is told together: one finding a method, with
             a row an image, what the measures say by class, groups of maps, and places that are suspected.
         labels: of a summary: file with a label each, for arrays that do not bring them; it needs none.
@@ -170,22 +176,35 @@ def explain(
         layer=layer,
         parameters=parameters,
         detector=detector,
+        reference=reference,
+        reference_labels=reference_labels,
         summary=summary or None,
         labels=labels,
         limit=limit,
         seed=seed or None,
     )
+    compared = reference_labels if reference is None else reference
     check_alone(
         summary=summary,
-        single={"masks": masks, "detector": detector, "against": against},
+        single={"masks": masks, "detector": detector, "against": against, "reference": compared},
         together={"labels": labels, "limit": limit},
     )
     if summary:
         images = open_data(image, model, labels=labels).limited(limit)
         return summarise(model, images, plan, runtime=runtime, command=call)
     opened = None if detector is None else open_detector(detector, model)
+    beside = open_reference(model, reference, reference_labels, layer)
     samples = read_samples(image, model, masks)
-    return run_explain(model, samples, plan, detector=opened, runtime=runtime, command=call, notes=left_out(image))
+    return run_explain(
+        model,
+        samples,
+        plan,
+        detector=opened,
+        reference=beside,
+        runtime=runtime,
+        command=call,
+        notes=left_out(image),
+    )
 
 
 def attack(

@@ -12,7 +12,9 @@ from xai.reports.audit import overall
 from xai.reports.evidence import Evidence
 from xai.reports.figures import (
     CHANNELS,
+    channel_pictures,
     coloured,
+    contact_sheet,
     is_blank,
     is_signed,
     mosaic,
@@ -104,6 +106,8 @@ def _pixels(run: Evidence, finding: Finding) -> np.ndarray | None:
     held = finding.artefacts
     if "picture" in held:
         return picture(run.array(finding, "picture"), run.range)
+    if "pictures" in held:
+        return contact_sheet(channel_pictures(run, finding))
     if "map" in held and not is_blank(finding):
         record, signed = run.input(finding), is_signed(finding)
         colours = coloured(run.array(finding, "map"), scale(run, finding), signed=signed)

@@ -40,8 +40,8 @@ class Head:
     before: str
     after: str
     caution: str
-    alone: str = "Pictures of the model alone"
-    about_alone: str = "They begin from noise, so they are about what the model answers to and not about any one input."
+    alone: str = "The model alone"
+    about_alone: str = "What it answers to, told of the model and not of any one input."
     alone_first: bool = False
     noun: str = "picture"
 

@@ -213,6 +213,10 @@ def test_a_summary_that_is_killed_leaves_nothing_that_looks_whole(here: Path, mo
     [
         (["a", "b", "--summary"], "expected one data set, received 2"),
         (["sample:shapes", "--summary", "--masks", "m"], "masks was given with a summary"),
+        (["sample:shapes", "--summary", "--reference", "d"], "reference was given with a summary, which does not take"),
+        (["sample:shapes", "--summary", "--reference-labels", "l"], "explain images one by one"),
+        (["sample:shapes", "--reference-labels", "l"], "name its data too"),
+        (["sample:shapes", "--reference", "nowhere"], "nowhere"),
         (["sample:shapes", "--limit", "2"], "limit was given without summary"),
         (["sample:shapes", "--resume", "-o", "out"], "resume was given without summary"),
         (["sample:shapes", "--summary", "--top", "2"], "explains one output of each image"),
@@ -232,16 +236,7 @@ def test_another_engine_is_recorded_and_gives_the_same_map(tmp_path: Path) -> No
     pytest.importorskip("openvino", reason="OpenVINO is an extra")
     maps = []
     for name, more in (("one", []), ("other", ["--engine", "openvino"])):
-        asked = [
-            "explain",
-            "sample:digits",
-            DIGIT,
-            "--methods",
-            "lime",
-            "--measures",
-            "none",
-            *more,
-        ]
+        asked = ["explain", "sample:digits", DIGIT, "--methods", "lime", "--measures", "none", *more]
         assert run([*asked, "-o", str(tmp_path / name)]) == 0
         maps.append(open_run(tmp_path / name))
     one, other = maps
@@ -253,18 +248,31 @@ def test_another_engine_is_recorded_and_gives_the_same_map(tmp_path: Path) -> No
 
 
 def test_an_engine_that_does_not_exist_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert (
-        run(
-            [
-                "explain",
-                "sample:digits",
-                DIGIT,
-                "--engine",
-                "tpu",
-                "-o",
-                str(tmp_path / "x"),
-            ]
-        )
-        == 2
-    )
+    assert run(["explain", "sample:digits", DIGIT, "--engine", "tpu", "-o", str(tmp_path / "x")]) == 2
     assert "no engine 'tpu'" in capsys.readouterr().err
+
+
+def test_a_reference_is_told_beside_the_explanations(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pixels = np.random.default_rng(0).random((20, 3, 64, 64)).astype(np.float32)
+    np.save(here / "data.npy", pixels)
+    np.save(here / "labels.npy", np.arange(20) % 6)
+    options = ["--methods", "gradcam", "--measures", "none", "--reference", "data.npy"]
+    labelled = [*options, "--reference-labels", "labels.npy"]
+    assert run(["explain", "sample:shapes", str(IMAGES / "star.png"), *labelled, "-o", "out"]) == 0
+    first = open_run(here / "out")
+    assert [finding.family for finding in first.findings] == ["explanation", "neighbours", "exemplars"]
+    assert f"star: {first.findings[1].values['said'].value}" in capsys.readouterr().err
+    assert run([*shlex.split(first.record.command)[1:], "-o", "two"]) == 0
+    assert [one.timeless() for one in open_run(here / "two").findings] == [one.timeless() for one in first.findings]
+    theirs = explain(
+        load("sample:shapes"),
+        IMAGES / "star.png",
+        methods="gradcam",
+        measures="none",
+        reference="data.npy",
+        reference_labels="labels.npy",
+    )
+    assert [one.timeless() for one in theirs.findings] == [one.timeless() for one in first.findings]
+    assert run(["check", "out"]) == 0
+    assert run(["check", "out", "--model", "sample:shapes"]) == 0
+    assert run(["report", "out"]) == 0

@@ -16,6 +16,7 @@ from xai.cli.main import run as command
 from xai.explainers.base import Attributor, explainers
 from xai.models.model import Model
 from xai.registry import Kind, Need
+from xai.reports.run import Found
 
 BRIEF = {
     "occlusion": {"window": 112, "stride": 112},
@@ -23,6 +24,7 @@ BRIEF = {
     "kernelshap": {"samples": 30, "segmentation": "grid", "segments": 9},
     "rise": {"samples": 30, "cells": 3},
     "deepdream": {"octaves": 2, "iterations": 3},
+    "featurevisualization": {"count": 2, "iterations": 4},
     "scorecam": {"channels": 4},
     "ablationcam": {"channels": 4},
     "smoothgrad": {"samples": 2},
@@ -62,6 +64,11 @@ class Toy(Attributor):
 '''
 
 
+def answered(found: Found) -> np.ndarray:
+    """Return what a method found: a map, a picture or several."""
+    return next(getattr(found, name) for name in ("map", "picture", "pictures") if name in found.record.artefacts)
+
+
 @pytest.mark.parametrize("name", explainers.all())
 def test_a_method_declares_itself(name: str) -> None:
     cls = explainers.get(name)
@@ -77,7 +84,7 @@ def test_the_same_seed_gives_the_same_map_and_state_is_restored(name: str, small
     state = torch.get_rng_state()
     before = {name: tensor.clone() for name, tensor in small.graph.module.state_dict().items()}
     first, second = (explain(small, noise, methods=[name], measures="none", seed=5)[name] for _ in range(2))
-    answer, again = (found.picture if "picture" in found.record.artefacts else found.map for found in (first, second))
+    answer, again = map(answered, (first, second))
     assert np.array_equal(answer, again)
     assert answer.dtype == np.float32
     assert answer.shape[-2:] == (16, 16)
@@ -133,6 +140,9 @@ def test_every_explainer_answers_on_every_architecture(name: str, architecture: 
     if "map" in found.record.artefacts:
         assert found.record.values["blank"].value is False
         assert found.map.shape == (SIDE, SIDE)
+    elif "pictures" in found.record.artefacts:
+        assert found.record.values["rose"].value == 2
+        assert found.pictures.shape == (2, 3, SIDE, SIDE)
     else:
         assert found.record.values["rose"].value is True
         assert found.picture.shape == (3, SIDE, SIDE)

@@ -37,8 +37,13 @@ def axe() -> str:
 @pytest.fixture(scope="module")
 def pages(shapes: Model, digits: Model, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
-    brief = {"lime": {"samples": 100}, "deepdream": {"iterations": 1}}
-    full = explain(shapes, [IMAGES / "star.png", IMAGES / "ring.png"], methods="all", parameters=brief)
+    brief = {
+        "lime": {"samples": 100},
+        "deepdream": {"iterations": 1},
+        "featurevisualization": {"iterations": 1, "count": 2},
+    }
+    images = [IMAGES / "star.png", IMAGES / "ring.png"]
+    full = explain(shapes, images, methods="all", parameters=brief, reference="sample:shapes:0-40")
     model = load(Linear(), shape=(3, 12, 10), classes=(HOSTILE, "b", "c"), name=HOSTILE)
     box = load(Branching(), shape=(3, 12, 10))
     return {

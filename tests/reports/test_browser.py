@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.conftest import IMAGES
-from tests.networks import Linear
+from tests.networks import Linear, Small, seeded
 from tests.reports.test_page import HOSTILE
 from xai.api import attack, explain, inspect, load
 from xai.models.model import Model
@@ -35,6 +35,15 @@ def pages(shapes: Model, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     made["channels"] = inspect(shapes, [IMAGES / "star.png", IMAGES / "ring.png"]).save(folder / "channels")
     weak = load(Linear(), shape=(3, 12, 10), classes=(HOSTILE * 2, "b", "c"), name=HOSTILE)
     made["attacked"] = attack(weak, torch.rand(4, 3, 12, 10), eps=["1/255", "0.5"]).save(folder / "attacked")
+    sheet = {"featurevisualization": {"iterations": 2}}
+    beside = load(seeded(Small), shape=(3, 16, 16), classes=(HOSTILE, "b", "c", "d"))
+    made["beside"] = explain(
+        beside,
+        torch.rand(3, 16, 16),
+        methods="featurevisualization",
+        parameters=sheet,
+        reference=(torch.rand(12, 3, 16, 16), [0, 1, 2, 3] * 3),
+    ).save(folder / "beside")
     made["large"] = plain.save(folder / "large")
     page = render(plain, budget=1000)
     made["large"].write_text(page.html)
@@ -45,7 +54,7 @@ def pages(shapes: Model, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 
 @pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("page", ["plain", "hostile", "large", "inside", "channels", "attacked"])
+@pytest.mark.parametrize("page", ["plain", "hostile", "large", "inside", "channels", "attacked", "beside"])
 def test_the_page_is_whole_and_silent(browser: Any, pages: dict[str, Path], view: str, page: str) -> None:
     context = browser.new_context(**VIEWS[view])
     tab = context.new_page()

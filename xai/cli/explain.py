@@ -45,6 +45,8 @@ WRITTEN = (
     "masks",
     "layer",
     "detector",
+    "reference",
+    "reference_labels",
     "label_file",
     "limit",
     "engine",
@@ -84,6 +86,17 @@ def explain(
         Path | None,
         typer.Option(help="Folder that xai ood fit wrote: says of each picture whether it is foreign to the model."),
     ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="A data set, as for xai attack: which of its entries are nearest to each picture, and which its "
+            "strongest channels answer to most.",
+        ),
+    ] = None,
+    reference_labels: Annotated[
+        Path | None, typer.Option(help="File with a label each, for a reference without.")
+    ] = None,
     summary: Annotated[
         bool,
         typer.Option(
@@ -116,7 +129,7 @@ def explain(
     given = dict(locals())
     from xai.engine.summary.run import check_alone
 
-    single = {"masks": masks, "detector": detector, "against": against}
+    single = {"masks": masks, "detector": detector, "against": against, "reference": reference or reference_labels}
     together = {"label-file": label_file, "limit": limit}
     check_alone(summary=summary, single=single, together={**together, "resume": resume or None})
     return _together(given) if summary else _one_by_one(given)
@@ -182,6 +195,7 @@ def _one_by_one(given: Mapping[str, Any]) -> int:
     from xai.engine.explain import explain as run_explain
     from xai.engine.ood.detector import open_detector
     from xai.engine.plan import plan_explain
+    from xai.engine.reference.run import open_reference
     from xai.reports.artefacts import FolderStore
     from xai.reports.folder import REPORT, free_folder, publish, writing
     from xai.runtime import Runtime
@@ -194,6 +208,7 @@ def _one_by_one(given: Mapping[str, Any]) -> int:
     methods, measures = _names(given["methods"]), _names(given["measures"])
     aim = given["target"], given["layer"]
     plan = plan_explain(loaded, methods, *aim, settings, measures, given["top"], given["against"])
+    beside = open_reference(loaded, given["reference"], given["reference_labels"], given["layer"])
     for _ in read_samples(pictures, loaded, masks):
         pass  # a damaged picture is told before anything is computed; keeping them all could fill the memory
     command = rerun("explain", given, WRITTEN, [given["model"], *given["images"]])
@@ -206,6 +221,7 @@ def _one_by_one(given: Mapping[str, Any]) -> int:
                 read_samples(pictures, loaded, masks),
                 plan,
                 detector=opened,
+                reference=beside,
                 runtime=runtime,
                 store=FolderStore(partial),
                 command=command,

@@ -13,6 +13,7 @@ from xai.engine.findings import Analysis
 from xai.engine.ood.detector import Detector
 from xai.engine.ood.verdict import Watchman
 from xai.engine.plan import ExplainPlan
+from xai.engine.reference.run import Beside, Reference
 from xai.engine.started import Started
 from xai.models.model import Model
 from xai.models.targets import Target, contrast
@@ -28,6 +29,7 @@ def explain(
     plan: ExplainPlan,
     *,
     detector: Detector | None = None,
+    reference: Reference | None = None,
     runtime: Runtime | None = None,
     store: Store | None = None,
     command: str = "",
@@ -43,6 +45,7 @@ def explain(
         samples: inputs, in order.
         plan: methods, measures and targets.
         detector: says of each sample, beside its explanations, whether it is foreign to the model.
+        reference: data that the samples are put beside, once they are explained.
         runtime: device, seed, threads, memory, progress.
         store: keeps the arrays; default memory.
         command: what makes this run again.
@@ -53,6 +56,7 @@ def explain(
     started = Started("explain", command)
     analysis = Analysis(model, plan.measures, runtime, store)
     watchman = None if detector is None else Watchman(model, detector, runtime, store)
+    beside = None if reference is None else Beside(model, reference, runtime, store)
     inputs: list[InputRecord] = []
     findings: list[Finding] = []
     wanted: dict[Target, Sample] = {}  # every target that was asked for, with the first sample that asked
@@ -60,6 +64,8 @@ def explain(
         with runtime.seeded("outputs", sample.id):
             outputs = outputs_of(model, sample)
         inputs.append(input_record(sample, outputs, model, store))
+        if beside is not None:
+            beside.note(sample)
         targets = _targets(plan, outputs, model)
         wanted = {**dict.fromkeys(targets, sample), **wanted}
         findings += [] if watchman is None else [watchman.verdict(sample)]
@@ -77,13 +83,15 @@ def explain(
         for target, sample in list(wanted.items())[: None if method.about_target() else 1]
         for finding in analysis.of(method, sample, [target])
     ]
+    compared = [] if beside is None else beside.findings()
+    said = () if beside is None else beside.notes(compared)
     return started.finished(
         model_record(model),
         settings_of(runtime, model),
         store,
         inputs=inputs,
-        findings=findings,
-        notes=notes,
+        findings=[*findings, *compared],
+        notes=[*notes, *said],
     )
 
 

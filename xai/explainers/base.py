@@ -1,6 +1,7 @@
 """What an explainer is: a formula that the base runs seeded, and whose answer it checks and measures.
 
-An `Attributor` gives each pixel a number: a map. A `Visualizer` makes a picture of what a part of the model answers to.
+An `Attributor` gives each pixel a number: a map. A `Visualizer` makes a picture of what a part of the model answers to,
+a `ChannelVisualizer` one for each of some channels.
 """
 
 from __future__ import annotations
@@ -290,15 +291,7 @@ class Visualizer(Explainer):
         return found
 
     def _checked(self, found: Visualization, model: Model, target: Target) -> Explanation:
-        picture = found.picture.detach().to("cpu", torch.float32)
-        objective = found.objective.detach().to("cpu", torch.float64).numpy()
-        low, high = model.input.span
-        if tuple(picture.shape) != model.input.shape:
-            raise AnalysisError(f"expected a picture of {model.input.shape}, the method returned {picture.shape}")
-        if not (torch.isfinite(picture).all() and np.isfinite(objective).all()):
-            raise AnalysisError("the picture or the objective holds NaN or infinite values")
-        if picture.min() < low or picture.max() > high:
-            raise AnalysisError(f"the picture leaves the range [{low:g}, {high:g}]")
+        picture, objective = _usable(found, model)
         with torch.no_grad():
             outputs = model(picture[None].to(model.device))
         said = model.answer(outputs[0])
@@ -315,6 +308,113 @@ class Visualizer(Explainer):
                 notes += (f"The model calls the picture {said}, though {target.name} was raised.",)
         arrays = {"picture": picture.numpy(), "objective": objective}
         return Explanation(arrays, {**self.model_dump(), **found.chosen}, {**found.values, **measured}, notes)
+
+
+class ChannelVisualizer(Explainer):
+    """An explainer that makes a picture for each of some channels of a layer, which that channel answers to strongly.
+
+    A subclass declares `about` and writes `channels_of` and `visualize`. A channel's picture is the same, whichever
+    input its channel was chosen for.
+    """
+
+    family: ClassVar[str] = "channel-pictures"
+
+    layer: str | None = Field(default=None, description="layer to look at; default the last one with rows and columns")
+
+    @abstractmethod
+    def channels_of(self, means: torch.Tensor) -> list[int]:
+        """Return the channels that are shown, of all whose mean activations for the input are given, (channels,)."""
+
+    @abstractmethod
+    def visualize(self, model: Model, layer: Layer, channel: int, runtime: Runtime) -> Visualization:
+        """Return a picture that raises `channel_means` of a channel; it begins from noise."""
+
+    def about_target(self) -> bool:
+        """Say that it is about channels, and no output."""
+        return False
+
+    def applies(self, model: Model) -> None:
+        """Raise NotApplicableError if no layer has rows and columns, and none was named."""
+        super().applies(model)
+        self.looked_at(model)
+
+    def looked_at(self, model: Model) -> Layer:
+        """Return the layer whose channels are shown."""
+        return model.layer(self.layer) if self.layer else model.spatial_layer
+
+    def explain(
+        self,
+        model: Model,
+        x: torch.Tensor,
+        targets: Sequence[Target],  # noqa: ARG002  # it is about no output
+        runtime: Runtime,
+        key: str,  # noqa: ARG002  # what is drawn follows from the channel alone
+    ) -> list[Explanation]:
+        """Return the checked pictures of all channels."""
+        layer = self.looked_at(model)
+        with torch.no_grad():
+            means = channel_means(model, x[None].to(model.device), layer)[0].cpu()
+        found: dict[int, Visualization] = {}
+        channels = self.channels_of(means)
+        for channel in channels:
+            runtime.progress(f"{self.about.title}, channel {channel} of {layer.name}", len(found), len(channels))
+            with runtime.seeded(self.about.name, layer.name, str(channel)), torch.enable_grad():
+                found[channel] = self.visualize(model, layer, channel, runtime)
+        return [self._checked(found, model, layer, means)]
+
+    def _checked(self, found: dict[int, Visualization], model: Model, layer: Layer, means: torch.Tensor) -> Explanation:
+        channels, usable = list(found), [_usable(one, model) for one in found.values()]
+        pictures = torch.stack([picture for picture, _ in usable])
+        before = [float(objective[0]) for _, objective in usable]
+        with torch.no_grad():
+            reached = [
+                float(channel_means(model, picture[None].to(model.device), layer)[0, channel])
+                for channel, picture in zip(channels, pictures, strict=True)
+            ]
+        rose = sum(there > here for here, there in zip(before, reached, strict=True))
+        unit = f"mean activation of layer {layer.name}"
+        measured = {
+            "channels": Value(value=len(channels), unit=f"of {len(means)} of layer {layer.name}"),
+            "rose": Value(value=rose, unit=f"of {len(channels)} channels"),
+        }
+        for channel, here, there in zip(channels, before, reached, strict=True):
+            measured[f"channel {channel}, before"] = Value(value=here, unit=unit)
+            measured[f"channel {channel}, after"] = Value(value=there, unit=unit)
+        arrays = {
+            "channels": np.array(channels),
+            "pictures": pictures.numpy(),
+            "objectives": np.stack([objective for _, objective in usable]),
+            "reached": np.array(reached),
+        }
+        if self.about_input():
+            arrays["of the input"] = means[channels].double().numpy()
+        chosen = {name: value for one in found.values() for name, value in one.chosen.items()}
+        return Explanation(
+            arrays,
+            {**self.model_dump(), "layer": layer.name, **chosen},
+            measured,
+            tuple(note for one in found.values() for note in one.notes),
+        )
+
+
+def channel_means(model: Model, x: torch.Tensor, layer: Layer) -> torch.Tensor:
+    """Return the mean activation of a layer's channels, (batch, channels), for inputs (batch, ...)."""
+    value = layer.by_channel(model.activation(x, layer))
+    return value.flatten(2).mean(2) if value.ndim > 2 else value
+
+
+def _usable(found: Visualization, model: Model) -> tuple[torch.Tensor, np.ndarray]:
+    """Return a picture, float32, and its objective, float64, on the CPU; raise AnalysisError if they cannot be used."""
+    picture = found.picture.detach().to("cpu", torch.float32)
+    objective = found.objective.detach().to("cpu", torch.float64).numpy()
+    low, high = model.input.span
+    if tuple(picture.shape) != model.input.shape:
+        raise AnalysisError(f"expected a picture of {model.input.shape}, the method returned {picture.shape}")
+    if not (torch.isfinite(picture).all() and np.isfinite(objective).all()):
+        raise AnalysisError("the picture or the objective holds NaN or infinite values")
+    if picture.min() < low or picture.max() > high:
+        raise AnalysisError(f"the picture leaves the range [{low:g}, {high:g}]")
+    return picture, objective
 
 
 def upsampled(coarse: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

@@ -37,6 +37,7 @@ def check_alone(*, summary: bool, single: Mapping[str, object], together: Mappin
         "masks": "a manifest names masks in a column of its own",
         "detector": "see xai ood score",
         "against": "explain images one by one",
+        "reference": "explain images one by one",
     }
     for name, value in (single if summary else together).items():
         if value is not None and summary:
