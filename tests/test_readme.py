@@ -160,7 +160,7 @@ def test_the_policy_of_the_demonstration_can_be_read() -> None:
 def test_what_it_looks_at_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     lines = next(code for code in CONSOLE if "--summary" in code).splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 4
     for line in lines:
         assert run(shlex.split(line)[1:]) == 0, line
     assert "leans on one place" in (tmp_path / "together" / "report.html").read_text()
