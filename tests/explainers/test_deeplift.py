@@ -39,7 +39,7 @@ class Uneven(nn.Module):
 
 
 def averaging() -> nn.Module:
-    """`cnn` without max-pooling: beside a rectifier captum's attributions through it do not add up."""
+    """`cnn` without max-pooling: captum's maps through it, beside a rectifier, were not found to add up as ours do."""
     layers = list(cnn())
     layers[3] = nn.AvgPool2d(2)
     return nn.Sequential(*layers)
