@@ -63,8 +63,7 @@ def neighbours(place: int, asked: Asked, reading: Reading, store: Store) -> Find
         store: keeps rows and thumbnails.
     """
     rows = [_row(int(index), float(alike), place, reading) for index, alike in _near(place, reading)]
-    own = reading.nearest[1]
-    own = own[np.isfinite(own)]
+    own = reading.others(place)
     values = {**_nearness(place, rows, own, reading), **_labels(asked, rows, reading)}
     values["said"] = Value(value=_sentence(asked, values, rows, reading))
     artefacts = {"rows": put_rows(store, rows), "nearest among the reference": put(store, own)}

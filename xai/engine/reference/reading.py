@@ -176,6 +176,13 @@ class Reading:
         ]
         return asked.numpy(), torch.cat([*own, asked[:0]]).numpy()
 
+    def others(self, place: int) -> np.ndarray:
+        """Return how alike the nearest other is of each kept entry that has one and is not the very input (n,)."""
+        own = self.nearest[1]
+        is_other = (torch.cat([*self._row_keys, self.keys[:0]]) != self.keys[place]).numpy()
+        found: np.ndarray = own[is_other & np.isfinite(own)]
+        return found
+
     def _look(self, part: Shard) -> None:
         size = self.runtime.batch(self.eye.model.bytes_per_input, BATCH)
         for place in range(0, len(part.samples), size):
