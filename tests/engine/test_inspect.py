@@ -11,7 +11,7 @@ from tests.models.test_graph import Transformer
 from tests.networks import Branching, Linear, Mlp, Small, seeded
 from xai.api import inspect, load
 from xai.errors import AnalysisError, UsageError
-from xai.explainers.base import LayerAttributor, explainers
+from xai.explainers.base import ChannelVisualizer, LayerAttributor, explainers
 from xai.measures.base import measures
 from xai.models.model import Model
 from xai.registry import Need
@@ -179,7 +179,7 @@ def test_every_method_and_measure_is_said_to_run_or_why_not(small: Model) -> Non
     assert unruled <= set(bounders.all()), "some operators have no rule"
     flat = told(load(Mlp(), shape=(3, 12, 10)))
     assert set(flat) == everything
-    layered = {name for name, cls in explainers.all().items() if issubclass(cls, LayerAttributor)}
+    layered = {name for name, cls in explainers.all().items() if issubclass(cls, LayerAttributor | ChannelVisualizer)}
     assert {name for name, reason in flat.items() if "rows and columns" in reason} == layered
     box = told(load(Branching(), shape=(3, 12, 10)))
     assert {name for name, reason in box.items() if "black box" in reason} == {

@@ -109,3 +109,15 @@ def test_parameters_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         occlusion(small, noise, 0, **parameters)
+
+
+def test_what_a_part_gives_is_put_before_the_whole_model(
+    small: Model, noise: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xai.models.incremental import Incremental
+
+    right = Incremental.__call__
+    monkeypatch.setattr(Incremental, "__call__", lambda self, parts, corners: 1.5 * right(self, parts, corners))
+    (finding,) = explain(small, noise, methods="occlusion", measures="none").record.findings
+    assert finding.status == "failed"
+    assert "expected to give what a whole copy gives" in finding.reason
