@@ -113,6 +113,8 @@ class _Weighed(_Copies):
     def run_node(self, n: fx.Node) -> Any:
         """Run one node, and weigh what it leaves."""
         value = super().run_node(n)
+        if n in self._kept.constants:  # weights are there once, whatever the copies
+            return value
         alive = (one for node, one in self.env.items() if node not in self._kept.constants)
         self.most_bytes = max(self.most_bytes, _bytes(value) + sum(map(_bytes, alive)))
         return value
