@@ -148,11 +148,6 @@ COUNTED = (
     (Model, "tap"),
     (Incremental, "__init__"),
     (Incremental, "__call__"),
-    (Model, "__call__"),
-    (Model, "outputs"),
-    (Model, "tap"),
-    (Incremental, "__init__"),
-    (Incremental, "__call__"),
     (Incremental, "bytes_per_copy"),
     (torch.autograd, "grad"),
 )
