@@ -68,6 +68,13 @@ class Runtime:
         """Return how many inputs go through the model at once, where one needs that many bytes."""
         return max(1, min(most, self._memory // needed))
 
+    def batches(self, stage: str, count: int, size: int) -> Iterator[range]:
+        """Yield the numbers of `count` things, at most `size` at a time, and tell how many are done."""
+        for done in range(0, count, size):
+            self.progress(stage, done, count)
+            yield range(done, min(done + size, count))
+        self.progress(stage, count, count)
+
     def generator(self, *names: str) -> torch.Generator:
         """Return a generator whose seed follows from the run's seed and the names; no global state is touched."""
         return torch.Generator(device=self.device).manual_seed(self._seed(*names))

@@ -58,11 +58,9 @@ class AblationCAM(LayerAttributor):
         """Return by how much the outputs fall without each channel, (channels, classes)."""
         whole = tail(tail.value)[:1]
         drops: list[torch.Tensor] = []
-        for part in tried.split(len(tail.value)):
-            runtime.progress(self.about.title, sum(len(drop) for drop in drops), len(tried))
+        for part in runtime.batches(self.about.title, len(tried), len(tail.value)):
             value = tail.value.clone()
-            for row, channel in zip(value, part.tolist(), strict=False):  # the last part may not fill the batch
+            for row, channel in zip(value, tried[part.start : part.stop].tolist(), strict=False):  # the last are fewer
                 row.select(layer.channel_axis - 1, channel).zero_()
             drops.append((whole - tail(value))[: len(part)])
-        runtime.progress(self.about.title, len(tried), len(tried))
         return torch.cat(drops)

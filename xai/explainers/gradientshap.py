@@ -57,16 +57,14 @@ class GradientShap(Attributor):
         with torch.no_grad():
             outputs = model(x[None]).double()
         starts = torch.zeros_like(outputs)
-        for done in range(0, self.samples, batch):
-            runtime.progress(self.about.title, done, self.samples)
-            drawn = [self._draw(model, x, number) for number in range(done, min(done + batch, self.samples))]
+        for part in runtime.batches(self.about.title, self.samples, batch):
+            drawn = [self._draw(model, x, number) for number in part]
             baselines, shares = (torch.stack(parts) for parts in zip(*drawn, strict=True))
             points = (baselines + shares.view(-1, 1, 1, 1) * (x - baselines)).requires_grad_()
             for total, found in zip(sums, gradients(model(points), points, targets), strict=True):
                 total += ((x - baselines) * found).sum(dim=0)
             with torch.no_grad():
                 starts += model(baselines).sum(dim=0)
-        runtime.progress(self.about.title, self.samples, self.samples)
         drawn_from = f"noise around {', '.join(COLOURS)}, clipped to the input's range"
         chosen: dict[str, Scalar] = {"batch": batch, "baselines": drawn_from}
         answers = []

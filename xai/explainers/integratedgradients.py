@@ -129,14 +129,13 @@ class IntegratedGradients(Attributor):
         places, weights = _places(steps, first=not integrals[0].steps)
         targets = [one.target for one in integrals]
         sums = [torch.zeros_like(one.total) for one in integrals]
-        for done in range(0, len(places), batch):
-            runtime.progress(self.about.title, done, len(places))
-            part = places[done : done + batch].to(start).view(-1, 1, 1, 1)
-            points = (start + part * integrals[0].way).requires_grad_()
-            share = weights[done : done + batch].to(start.device).view(-1, 1, 1, 1)
+        for part in runtime.batches(self.about.title, len(places), batch):
+            place, weight = (
+                values[part.start : part.stop].to(start.device).view(-1, 1, 1, 1) for values in (places, weights)
+            )
+            points = (start + place.to(start) * integrals[0].way).requires_grad_()
             for total, found in zip(sums, gradients(model(points), points, targets), strict=True):
-                total += (share * found).sum(dim=0)
-        runtime.progress(self.about.title, len(places), len(places))
+                total += (weight * found).sum(dim=0)
         for one, total in zip(integrals, sums, strict=True):
             one.refine(total, steps)
 

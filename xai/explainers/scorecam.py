@@ -64,7 +64,7 @@ class ScoreCAM(LayerAttributor):
         tried = all_channels[spread.argsort(descending=True, stable=True)[:varying][: self.channels]]
         fill = fill_colour(self.fill, x, model.input)
         batch = self.batch or runtime.batch(model.bytes_per_input)
-        outputs = self._outputs(model, x, fill, tried.split(batch), runtime)
+        outputs = self._outputs(model, x, fill, tried, batch, runtime)
         chosen: dict[str, Scalar] = {"channels": len(tried), "batch": batch, "fill value": numbers(fill)}
         values = {"constant channels": Value(value=len(all_channels) - varying, unit=f"of {len(all_channels)}")}
         found = []
@@ -77,14 +77,17 @@ class ScoreCAM(LayerAttributor):
         return found
 
     def _outputs(
-        self, model: Model, x: torch.Tensor, fill: torch.Tensor, parts: Sequence[torch.Tensor], runtime: Runtime
+        self,
+        model: Model,
+        x: torch.Tensor,
+        fill: torch.Tensor,
+        tried: torch.Tensor,
+        batch: int,
+        runtime: Runtime,
     ) -> torch.Tensor:
         """Return the outputs (channels, classes) for the picture as each channel shows it."""
-        total = sum(len(part) for part in parts)
         found: list[torch.Tensor] = []
-        for part in parts:
-            runtime.progress(self.about.title, sum(len(one) for one in found), total)
-            if len(part):
-                found.append(model(fill + (x - fill) * masks(part, x.shape[-2:])))
-        runtime.progress(self.about.title, total, total)
+        for part in runtime.batches(self.about.title, len(tried), batch):
+            shown = masks(tried[part.start : part.stop], x.shape[-2:])
+            found.append(model.outputs(fill + (x - fill) * shown))
         return torch.cat(found) if found else x.new_zeros(0, len(model.classes))

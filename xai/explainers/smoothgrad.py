@@ -47,12 +47,9 @@ class SmoothGrad(Attributor):
         deviation = self.noise * (high - low)
         batch = self.batch or runtime.batch(model.bytes_per_input)
         sums = [torch.zeros_like(x) for _ in targets]
-        for done in range(0, self.samples, batch):
-            runtime.progress(self.about.title, done, self.samples)
-            count = min(batch, self.samples - done)
-            copies = torch.stack([x + deviation * torch.randn_like(x) for _ in range(count)]).requires_grad_()
+        for part in runtime.batches(self.about.title, self.samples, batch):
+            copies = torch.stack([x + deviation * torch.randn_like(x) for _ in part]).requires_grad_()
             for total, found in zip(sums, gradients(model(copies), copies, targets), strict=True):
                 total += found.sum(dim=0)
-        runtime.progress(self.about.title, self.samples, self.samples)
         chosen = {"batch": batch, "deviation": deviation}
         return [Attribution((total / self.samples).abs().amax(dim=0), chosen=dict(chosen)) for total in sums]
