@@ -134,6 +134,15 @@ def test_the_place_of_a_mean_map_is_the_rectangle_around_its_peak() -> None:
     assert place_of(np.zeros((4, 4)), 8, 8) is None
 
 
+def test_a_place_holds_all_of_the_pixels_that_its_part_of_the_map_stands_for() -> None:
+    mean = np.zeros((10, 19))
+    mean[3, 4] = mean[9, 18] = 1
+    mean[9, 18] += 0.1
+    assert place_of(mean / mean.sum(), 35, 30) == Place(31, 28, 35, 30)
+    mean[3, 4] += 0.2
+    assert place_of(mean / mean.sum(), 35, 30) == Place(10, 6, 14, 8)
+
+
 def test_a_large_place_and_a_weak_one_are_none() -> None:
     large = np.zeros((10, 10))
     large[:4, :4] = 1

@@ -82,9 +82,12 @@ def place_of(mean: np.ndarray, height: int, width: int) -> Place | None:
     parts, _ = label(mean >= mean.max() / 2)
     rows, columns = find_objects((parts == parts.ravel()[mean.argmax()]).astype(int))[0]
     held = float(mean[rows, columns].sum() / mean.sum())
-    down, across = height / mean.shape[0], width / mean.shape[1]
+    small_rows, small_columns = mean.shape
     found = Place(
-        int(rows.start * down), int(columns.start * across), -int(-rows.stop * down), -int(-columns.stop * across)
+        rows.start * height // small_rows,
+        columns.start * width // small_columns,
+        -(-rows.stop * height // small_rows),
+        -(-columns.stop * width // small_columns),
     )
     return found if held >= HELD and np.prod(found.size) <= LARGEST * height * width else None
 
