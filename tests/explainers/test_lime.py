@@ -73,7 +73,7 @@ def test_end_to_end_with_limes_settings_it_equals_lime(shapes: Model, fill: str,
     from tests.conftest import IMAGES
 
     x = shapes.prepare(IMAGES / "ring.png").tensor
-    ours = lime(shapes, x, 3, segmentation="quickshift", fill=fill, samples=400)
+    ours = lime(shapes, x, 3, segmentation="quickshift", fill=fill, samples=400, alpha=1 / 0.4)
 
     def classify(pictures: np.ndarray) -> np.ndarray:
         with torch.no_grad():
@@ -109,10 +109,15 @@ def test_a_linear_model_gets_each_segments_contribution(wide: Model) -> None:
     assert found.record.values["overlap"].value == 1
 
 
+def test_fewer_samples_do_not_shrink_the_coefficients(wide: Model) -> None:
+    few, many = (lime(wide, colourful(), 1, segments=9, samples=samples, fill="black").map for samples in (100, 5000))
+    assert np.linalg.norm(few) == pytest.approx(np.linalg.norm(many), rel=2e-3)
+
+
 def test_the_evidence_makes_the_map_again(wide: Model) -> None:
     found = lime(wide, colourful(), segments=9, samples=100, fill="black")
     masks = recorded(found, "masks")
-    again = fit(masks, recorded(found, "outputs"), cosine_weights(masks, 0.25), alpha=1.0)
+    again = fit(masks, recorded(found, "outputs"), cosine_weights(masks, 0.25), alpha=0.1 * 100 / 1000)
     np.testing.assert_allclose(again.coefficients[recorded(found, "segment labels")], found.map, rtol=1e-6)
 
 

@@ -6,20 +6,42 @@ import numpy as np
 import pytest
 import torch
 
-from xai.explainers.lime import cosine_weights, fit
-from xai.masking.sampling import Samples, fair, rank_interval, sampled
+from xai.explainers.lime import cosine_weights, fit, ranking_interval
+from xai.masking.sampling import Balanced, Fair, Samples, rank_interval, sampled
 
 
 def drawing(seed: int, parts: int = 6):
-    generator = torch.Generator().manual_seed(seed)
-    return lambda count, first: fair(count, parts, generator, paired=True, whole=first)
+    draws = Balanced(parts, torch.Generator().manual_seed(seed))
+    return lambda count, first: draws(count)
 
 
 def test_a_pair_is_a_mask_and_its_opposite() -> None:
-    masks = fair(9, 5, torch.Generator().manual_seed(0), paired=True, whole=True)
+    draws = Balanced(5, torch.Generator().manual_seed(0))
+    assert draws(0).shape == (0, 5)
+    masks = draws(9)
     assert masks.shape == (9, 5)
-    assert masks[0].all()
     assert torch.equal(masks[0:8:2], ~masks[1:8:2])
+    assert Balanced(1, torch.Generator())(4).sum() == 2
+
+
+@pytest.mark.parametrize("parts", [2, 8, 9, 54, 300])
+def test_of_a_whole_block_every_two_parts_are_uncorrelated(parts: int) -> None:
+    draws = Balanced(parts, torch.Generator().manual_seed(parts))
+    block = 2 * (1 << (parts - 1).bit_length())
+    masks = 2.0 * torch.cat([draws(2), draws(block - 2)]) - 1
+    assert torch.equal(masks.T @ masks, block * torch.eye(parts)), "however many are drawn at a time"
+    assert len(masks.unique(dim=0)) == block
+    second = 2.0 * draws(block) - 1
+    assert torch.equal(second.T @ second, block * torch.eye(parts))
+    assert not torch.equal(second, masks)
+
+
+def test_a_balanced_mask_alone_is_any_mask_alike() -> None:
+    draws = (Balanced(3, torch.Generator().manual_seed(seed))(1)[0] for seed in range(800))
+    counts = torch.bincount(torch.stack([mask @ torch.tensor([4, 2, 1]) for mask in (one.long() for one in draws)]))
+    assert len(counts) == 8
+    assert counts.min() > 60
+    assert counts.max() < 140
 
 
 def test_rounds_stop_when_they_are_sure_and_pairs_stay_together() -> None:
@@ -43,7 +65,6 @@ def test_rounds_stop_when_they_are_sure_and_pairs_stay_together() -> None:
     assert np.bincount(found.sources).tolist() == [150, 150]
     once = sampled([drawing(0), drawing(1)], outputs, 998, None, lambda done, most: None)
     assert np.bincount(once.sources).tolist() == [498, 500]
-    assert once.masks[0].all()
 
 
 def test_the_interval_is_nought_for_what_is_certain_and_wide_for_chance() -> None:
@@ -71,6 +92,32 @@ def test_the_interval_covers_the_ranks_that_other_samples_give() -> None:
     assert np.mean(held) > 0.9
 
 
+@pytest.mark.parametrize("kind", [Balanced, Fair])
+def test_the_interval_of_coefficients_is_as_wide_as_they_spread(kind: type[Fair]) -> None:
+    """Over other samples of a model whose parts act together in threes."""
+    parts, count = 12, 300
+    generator = torch.Generator().manual_seed(0)
+    alone = torch.arange(parts).double().numpy()
+    together = torch.randn((parts, parts, parts), generator=generator, dtype=torch.float64).numpy()
+    said, ranks = [], []
+    for _ in range(60):
+        masks = kind(parts, generator)(count)
+        centred = masks.double().numpy() - 0.5
+        outputs = centred @ alone + np.einsum("ni,nj,nk,ijk->n", centred, centred, centred, together)
+        weights = cosine_weights(masks.numpy(), 0.25)
+        samples = Samples(masks, torch.from_numpy(outputs)[:, None], np.zeros(count))
+        said.append(ranking_interval(samples, outputs, weights, 1e-3))
+        ranks.append(np.argsort(np.argsort(fit(masks.numpy(), outputs, weights, 1e-3).coefficients)))
+    low, high = np.quantile(ranks, [0.025, 0.975], axis=0)
+    assert np.mean(said) == pytest.approx((high - low).mean() / (parts - 1), rel=0.2)
+
+
+def test_too_few_samples_have_no_interval() -> None:
+    masks = Balanced(12, torch.Generator().manual_seed(0))(24)
+    samples = Samples(masks, torch.zeros(24, 1), np.zeros(24))
+    assert ranking_interval(samples, np.arange(24.0), np.ones(24), 1.0) is None
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_third_of_the_samples_is_as_good_where_pairs_are_drawn(seed: int) -> None:
     """Of a model whose parts act together in twos, as networks' mostly do near a picture."""
@@ -86,7 +133,7 @@ def test_a_third_of_the_samples_is_as_good_where_pairs_are_drawn(seed: int) -> N
         return masks @ alone + 0.15 * np.einsum("ni,ij,nj->n", centred, together, centred)
 
     def coefficients(count: int, *, paired: bool) -> np.ndarray:
-        masks = fair(count, parts, generator, paired=paired, whole=True).numpy()
+        masks = (Balanced if paired else Fair)(parts, generator)(count).numpy()
         return fit(masks, outputs(masks.astype(float)), cosine_weights(masks, 0.25), alpha=1e-3).coefficients
 
     truth = coefficients(60_000, paired=False)

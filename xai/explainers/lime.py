@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 
 from xai.explainers.base import ROUNDING, Attribution, Attributor
-from xai.masking.sampling import INTERVAL, RANKS, Draw, Samples, fair, rank_interval, sampled
+from xai.masking.sampling import INTERVAL, RANKS, Balanced, Draw, Fair, Samples, rank_interval, sampled, widened
 from xai.masking.superpixels import Covering, Segmentation, superpixels
 from xai.models.fill import FILLS, check_fill
 from xai.models.model import Model
@@ -23,6 +23,7 @@ from xai.runtime import Runtime
 TOP = 5
 LEAST_SAMPLES = 10  # a segment: the authors' rule
 LEAST_R2 = 0.5
+PENALISED = 1000  # samples to which alpha applies as it is, as the authors' code takes that many
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,11 @@ def cosine_weights(masks: np.ndarray, kernel_width: float) -> np.ndarray:
     return weights
 
 
+def effective_samples(weights: np.ndarray) -> float:
+    """Return how many samples of equal weight would say as much."""
+    return float(weights.sum() ** 2 / np.square(weights).sum())
+
+
 def fit(masks: np.ndarray, outputs: np.ndarray, weights: np.ndarray, alpha: float) -> Surrogate:
     """Return the weighted ridge regression, its intercept not shrunk, of outputs (samples,) on masks."""
     share = weights / weights.sum()
@@ -70,18 +76,16 @@ def fit(masks: np.ndarray, outputs: np.ndarray, weights: np.ndarray, alpha: floa
 def ranking_interval(samples: Samples, outputs: np.ndarray, weights: np.ndarray, alpha: float) -> float | None:
     """Return how uncertain the ranking of the coefficients of outputs (samples,) is, see `rank_interval`."""
     masks = samples.masks.numpy()
-    rows = np.column_stack([np.ones(len(masks)), masks, outputs])
-    moments = np.stack([rows[own].T @ (rows[own] * weights[own, None]) for own in samples.groups])
-
-    def coefficients(counts: np.ndarray) -> np.ndarray:
-        total = np.tensordot(counts, moments, 1)
-        means = total[0, 1:] / total[0, 0]
-        centred = total[1:, 1:] - total[0, 0] * np.outer(means, means)
-        ridge = centred[:-1, :-1] + alpha * np.eye(masks.shape[1])
-        found: np.ndarray = np.linalg.solve(ridge, centred[:-1, -1])
-        return found
-
-    return rank_interval(coefficients, len(moments))
+    fitted = fit(masks, outputs, weights, alpha)
+    left = outputs - fitted.intercept - masks @ fitted.coefficients
+    residuals = widened(left, effective_samples(weights), masks.shape[1] + 1)
+    if residuals is None:
+        return None
+    centred = masks - weights @ masks / weights.sum()
+    ridge = centred.T @ (centred * weights[:, None]) + alpha * np.eye(masks.shape[1])
+    moved = np.linalg.solve(ridge, (centred * (weights * residuals)[:, None]).T)
+    shifts = np.stack([moved[:, own].sum(1) for own in samples.groups])
+    return rank_interval(lambda counts: fitted.coefficients + counts @ shifts, len(shifts))
 
 
 class Lime(Attributor):
@@ -109,8 +113,10 @@ class Lime(Attributor):
     segments: int = Field(default=50, ge=2, le=10_000, description="segments wanted; quickshift finds its own number")
     fill: Covering = Field(default="segment", description=f"what covers: each one's mean; or {FILLS}")
     kernel_width: float = Field(default=0.25, gt=0, description="how fast samples far from the picture lose weight")
-    alpha: float = Field(default=1.0, gt=0, description="strength of the ridge penalty")
-    paired: bool = Field(default=True, description="draw each sample with its opposite, which needs a third of them")
+    alpha: float = Field(
+        default=0.1, gt=0, description="ridge penalty, for every 1000 samples; the authors' code takes 1, which shrinks"
+    )
+    paired: bool = Field(default=True, description="balance samples, each with its opposite: a third of them is enough")
     interval: float | None = Field(default=None, gt=0, le=1, description=INTERVAL)
     batch: int | None = Field(default=None, ge=1, description="samples in one forward pass; default what memory allows")
 
@@ -161,14 +167,28 @@ class Lime(Attributor):
 
     def _draw(self, seed: int, parts: int) -> Draw:
         generator = torch.Generator().manual_seed(seed)
-        return lambda count, whole: fair(count, parts, generator, paired=self.paired, whole=whole)
+        draws = (Balanced if self.paired else Fair)(parts, generator)
+
+        def draw(count: int, first: bool) -> torch.Tensor:
+            masks = draws(count)
+            if first:
+                masks[0] = True
+            if first and self.paired:
+                masks[1] = False
+            return masks
+
+        return draw
 
     def _fit(self, masks: np.ndarray, outputs: np.ndarray) -> Surrogate:
-        return fit(masks, outputs, cosine_weights(masks, self.kernel_width), self.alpha)
+        return fit(masks, outputs, cosine_weights(masks, self.kernel_width), self._penalty(len(masks)))
+
+    def _penalty(self, samples: int) -> float:
+        """Return the ridge penalty: it grows with the samples, so that few do not shrink the coefficients."""
+        return self.alpha * samples / PENALISED
 
     def _interval(self, samples: Samples, outputs: np.ndarray) -> float | None:
         weights = cosine_weights(samples.masks.numpy(), self.kernel_width)
-        return ranking_interval(samples, outputs, weights, self.alpha)
+        return ranking_interval(samples, outputs, weights, self._penalty(len(weights)))
 
     def _is_sure(self, samples: Samples, targets: Sequence[Target]) -> bool:
         """Say whether the ranking's interval is as narrow as asked, for every target."""
@@ -181,7 +201,7 @@ class Lime(Attributor):
         count = masks.shape[1]
         overlap = None  # of the whole set it would be one, whatever the numbers
         weights = cosine_weights(masks, self.kernel_width)
-        effective = float(weights.sum() ** 2 / np.square(weights).sum())
+        effective = effective_samples(weights)
         halves = [samples.sources == number for number in (0, 1)]
         if count > TOP and surrogate.r2 is not None and effective > count:
             fits = [self._fit(masks[part], outputs[part]) for part in halves]

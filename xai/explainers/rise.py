@@ -11,7 +11,7 @@ from pydantic import Field
 from torch.nn import functional as F
 
 from xai.explainers.base import ROUNDING, Attribution, Attributor
-from xai.masking.sampling import GROUPS, INTERVAL, RANKS, Samples, Tell, fair, rank_interval, sampled
+from xai.masking.sampling import INTERVAL, RANKS, Balanced, Samples, Tell, groups_of, rank_interval, sampled, widened
 from xai.models.fill import FILLS, Fill, check_fill, fill_colour, numbers
 from xai.models.model import Model
 from xai.models.targets import Target
@@ -38,51 +38,52 @@ def enlarged(cells: torch.Tensor, shifts: torch.Tensor, shape: tuple[int, int]) 
 
 
 class Sums:
-    """Sums over samples, by group, of masks and of masks times outputs.
+    """Sums over samples of masks and of masks times outputs, and what each sample showed in the large.
 
     Args:
         shape: height and width.
-        classes: how many outputs there are.
+        targets: how many outputs there are.
+        cells: of a mask along each side.
     """
 
-    def __init__(self, shape: tuple[int, int], targets: int) -> None:
-        self.masks = torch.zeros(GROUPS, *shape, dtype=torch.float64)
-        self.products = torch.zeros(GROUPS, targets, *shape, dtype=torch.float64)
-        self.outputs = torch.zeros(GROUPS, targets, dtype=torch.float64)
-        self.counts = torch.zeros(GROUPS, dtype=torch.float64)
-        self._done = 0
+    def __init__(self, shape: tuple[int, int], targets: int, cells: int) -> None:
+        self._cells = cells
+        self._masks = torch.zeros(shape, dtype=torch.float64)
+        self._products = torch.zeros(targets, *shape, dtype=torch.float64)
+        self._shown: list[torch.Tensor] = []  # (samples, cells * cells)
+        self._drawn: list[torch.Tensor] = []  # (samples, (cells + 1) * (cells + 1))
+        self._outputs: list[torch.Tensor] = []
 
-    def add(self, masks: torch.Tensor, outputs: torch.Tensor) -> None:
-        """Add masks (samples, height, width) and their outputs (samples, targets)."""
-        group = torch.arange(self._done, self._done + len(masks)) // 2 % GROUPS
-        self._done += len(masks)
-        self.counts.index_add_(0, group, torch.ones(len(masks), dtype=torch.float64))
-        self.outputs.index_add_(0, group, outputs)
-        self.masks.index_add_(0, group, masks)
-        for number, own in enumerate(outputs.unbind(1)):
-            self.products[:, number].index_add_(0, group, masks * own[:, None, None])
+    def add(self, drawn: torch.Tensor, masks: torch.Tensor, outputs: torch.Tensor) -> None:
+        """Add cells as they were drawn, masks (samples, height, width) of them, and outputs (samples, targets)."""
+        self._masks += masks.sum(0)
+        self._products += torch.einsum("nt,nhw->thw", outputs, masks)
+        self._shown.append(F.adaptive_avg_pool2d(masks[:, None], self._cells).flatten(1))
+        self._drawn.append(drawn)
+        self._outputs.append(outputs)
 
     def map(self, target: int) -> torch.Tensor:
         """Return by how much outputs lie above their mean where a place is shown, (height, width)."""
-        mean = self.outputs[:, target].sum() / self.counts.sum()
-        return _risen(self.masks.sum(0), self.products[:, target].sum(0), mean)
+        mean = torch.cat(self._outputs)[:, target].mean()
+        return torch.where(self._masks > 0, self._products[target] / self._masks - mean, 0.0)
 
-    def interval(self, target: int, cells: int) -> float | None:
-        """Return how uncertain the ranking of cells is."""
-        coarse = partial(F.adaptive_avg_pool2d, output_size=(cells, cells))
-        masks, products = coarse(self.masks[None])[0].flatten(1), coarse(self.products[:, target][None])[0].flatten(1)
+    def interval(self, target: int) -> float | None:
+        """Return how uncertain the ranking of cells is.
 
-        def estimate(counts: np.ndarray) -> np.ndarray:
-            times = torch.from_numpy(counts).double()
-            mean = (times @ self.outputs[:, target]) / (times @ self.counts)
-            found: np.ndarray = _risen(times @ masks, times @ products, mean).numpy()
-            return found
-
-        return rank_interval(estimate, int((self.counts > 0).sum()))
-
-
-def _risen(masks: torch.Tensor, products: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
-    return torch.where(masks > 0, products / masks.clamp(min=torch.finfo(masks.dtype).tiny) - mean, 0.0)
+        The cells as they were drawn are balanced: what a linear model of them says of the outputs is no chance. What
+        the shifts make of them is not.
+        """
+        shown, outputs = torch.cat(self._shown).numpy(), torch.cat(self._outputs)[:, target].numpy()
+        drawn = np.column_stack([np.ones(len(shown)), torch.cat(self._drawn).numpy()])
+        share = shown / shown.sum(0) - 1 / len(shown)
+        both = np.column_stack([outputs, share])
+        explained = drawn @ np.linalg.lstsq(drawn, both, rcond=None)[0]
+        left = widened(both - explained, len(both), drawn.shape[1])
+        if left is None:
+            return None
+        chance = left[:, :1] * explained[:, 1:] + (outputs - outputs.mean())[:, None] * left[:, 1:]
+        shifts = np.stack([chance[own].sum(0) for own in groups_of(len(chance))])
+        return rank_interval(lambda counts: outputs @ share + counts @ shifts, len(shifts))
 
 
 class RISE(Attributor):
@@ -121,10 +122,10 @@ class RISE(Attributor):
         fill = fill_colour(self.fill, x, model.input)
         batch = self.batch or runtime.batch(model.bytes_per_input)
         generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
-        sums = Sums(shape, len(targets))
+        draws, sums = Balanced((cells + 1) ** 2, generator), Sums(shape, len(targets), cells)
 
         def draw(count: int, first: bool) -> torch.Tensor:  # noqa: ARG001  # no mask is special
-            shown = fair(count, (cells + 1) ** 2, generator, paired=True, whole=False)
+            shown = draws(count)
             shifts = torch.rand((-(-count // 2), 2), generator=generator).repeat_interleave(2, 0)[:count]
             return torch.cat([shown.float(), shifts], 1)
 
@@ -132,15 +133,16 @@ class RISE(Attributor):
             found: list[torch.Tensor] = []
             for number, part in enumerate(masks.split(batch)):
                 tell(number * batch)
-                smooth = enlarged(part[:, :-2].bool().view(-1, cells + 1, cells + 1), part[:, -2:], shape)
+                drawn = part[:, :-2]
+                smooth = enlarged(drawn.bool().view(-1, cells + 1, cells + 1), part[:, -2:], shape)
                 shown = torch.lerp(fill, x, smooth.to(x.device)[:, None])
                 found.append(model.outputs(shown))
                 own = torch.stack([target(found[-1]) for target in targets], 1)
-                sums.add(smooth.double(), own.double().cpu())
+                sums.add(drawn, smooth.double(), own.double().cpu())
             return torch.cat(found)
 
         def is_sure(_: Samples) -> bool:
-            widths = [sums.interval(number, cells) for number in range(len(targets))]
+            widths = [sums.interval(number) for number in range(len(targets))]
             return all(width is not None and width <= (self.interval or 0.0) for width in widths)
 
         tell = partial(runtime.progress, self.about.title)
@@ -153,7 +155,7 @@ class RISE(Attributor):
                     "samples": Value(value=len(samples.masks), unit="drawn in pairs"),
                     "mean output": Value(value=float(target(samples.outputs).mean()), unit="of masked pictures"),
                     "ranking's interval": Value(
-                        value=sums.interval(number, cells), unit=f"{RANKS}; of {cells} x {cells} cells"
+                        value=sums.interval(number), unit=f"{RANKS}; of {cells} x {cells} cells"
                     ),
                 },
                 noise=ROUNDING * float(samples.outputs.abs().max()),

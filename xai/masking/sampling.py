@@ -1,8 +1,12 @@
 """Random masks in pairs and by rounds: no more of them than a ranking needs.
 
 A pair is a mask and its opposite, which shows what the other covers: what parts do together is then the same in both
-and cancels (Covert & Lee 2021, Improving KernelSHAP). Masks fall into groups; drawing the groups again, with
-replacement, says how far the ranking of the parts is a matter of chance (Efron 1979, Bootstrap methods).
+and cancels (Covert & Lee 2021, Improving KernelSHAP). Balanced masks show every two parts together as often as apart,
+so that one part's share does not leak into another's. Masks fall into groups; drawing the groups again, with
+replacement, says how far the ranking of the parts is a matter of chance (Efron 1979, Bootstrap methods). Groups of
+balanced masks are not balanced: of these, what a linear model leaves of the outputs is drawn again, and not the rest.
+Of parts that hardly differ the intervals of the ranks are too narrow, as bootstrapped ranks are: about four fifths of
+RISE's cells, of which most are alike, were within theirs, and 95 % of LIME's segments.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import torch
 DRAWS = 200  # of the groups
 GROUPS = 20
 CONFIDENCE = 0.95
+WIDER = 1.096  # than what is drawn again: Student's quantile over the normal one for so few groups, Bessel's factor
 ROUND = 100  # masks between two looks at the ranking
 INTERVAL = "stop once the ranks' 95 % intervals are this narrow on average, as a share of the parts; default never"
 RANKS = "mean width of the 95 % intervals of the ranks, as a share of the parts: 0 certain, near 1 chance"
@@ -41,25 +46,78 @@ class Samples:
     @property
     def groups(self) -> list[np.ndarray]:
         """The rows of each group; the two of a pair are in one."""
-        group = np.arange(len(self.masks)) // 2 % GROUPS
-        return [np.flatnonzero(group == number) for number in range(min(GROUPS, len(self.masks) // 2))]
+        return groups_of(len(self.masks))
 
 
-def fair(count: int, parts: int, generator: torch.Generator, *, paired: bool, whole: bool) -> torch.Tensor:
-    """Return masks (count, parts) bool that show each part with probability one half.
+def groups_of(samples: int) -> list[np.ndarray]:
+    """Return the rows of each group of samples; the two of a pair are in one."""
+    group = np.arange(samples) // 2 % GROUPS
+    return [np.flatnonzero(group == number) for number in range(min(GROUPS, samples // 2))]
+
+
+def widened(residuals: np.ndarray, effective: float, numbers: int) -> np.ndarray | None:
+    """Return what linear models leave (samples, ...), as large as it is where they were not fitted.
+
+    None where twice as many samples as numbers would be needed to say.
 
     Args:
-        count: how many.
-        parts: of each.
-        generator: draws them.
-        paired: whether every second one is the opposite of the one before.
-        whole: whether the first shows all parts.
+        residuals: of the samples that they were fitted to.
+        effective: how many of them count.
+        numbers: that were fitted.
     """
-    own = -(-count // 2) if paired else count
-    drawn = torch.randint(2, (own, parts), generator=generator, dtype=torch.uint8).bool()
-    if whole:
-        drawn[0] = True
-    return with_opposites(drawn)[:count] if paired else drawn
+    return residuals * (effective / (effective - numbers)) ** 0.5 if effective >= 2 * numbers else None
+
+
+class Fair:
+    """Masks that show each part with probability one half.
+
+    Args:
+        parts: of a mask.
+        generator: draws them.
+    """
+
+    def __init__(self, parts: int, generator: torch.Generator) -> None:
+        self._parts, self._generator = parts, generator
+
+    def __call__(self, count: int) -> torch.Tensor:
+        """Return the next masks (count, parts) bool."""
+        return torch.randint(2, (count, self._parts), generator=self._generator, dtype=torch.uint8).bool()
+
+
+class Balanced(Fair):
+    """The same in pairs of opposites that are balanced: of whole blocks, every two parts are uncorrelated.
+
+    A block is a Hadamard matrix and its opposite (Plackett & Burman 1946, The design of optimum multifactorial
+    experiments), its rows in random order; each part is a random column with a random sign.
+    """
+
+    def __init__(self, parts: int, generator: torch.Generator) -> None:
+        super().__init__(parts, generator)
+        self._order = 1 << (parts - 1).bit_length()
+        self._rows = torch.empty(0, dtype=torch.int64)  # of the block that are left
+
+    def __call__(self, count: int) -> torch.Tensor:
+        """Return the next masks (count, parts) bool; every second one is the opposite of the one before."""
+        missing, found = -(-count // 2), [torch.empty(0, self._parts, dtype=torch.bool)]
+        while missing > 0:
+            if not len(self._rows):
+                self._begin()
+            taken, self._rows = self._rows[:missing], self._rows[missing:]
+            found.append(_is_odd(taken[:, None] & self._columns) ^ self._signs)
+            missing -= len(taken)
+        return with_opposites(torch.cat(found))[:count]
+
+    def _begin(self) -> None:
+        self._rows, columns = (torch.randperm(self._order, generator=self._generator) for _ in range(2))
+        self._columns = columns[: self._parts]
+        self._signs = super().__call__(1)
+
+
+def _is_odd(numbers: torch.Tensor) -> torch.Tensor:
+    """Say whether numbers below 2^16 have an odd number of ones: of row & column, Sylvester's Hadamard matrix."""
+    for bits in (8, 4, 2, 1):
+        numbers = numbers ^ (numbers >> bits)
+    return (numbers & 1).bool()
 
 
 def with_opposites(masks: torch.Tensor) -> torch.Tensor:
@@ -124,7 +182,7 @@ def rank_interval(estimate: Callable[[np.ndarray], np.ndarray], groups: int) -> 
     """
     if groups < GROUPS:
         return None
-    drawn = np.random.default_rng(0).multinomial(groups, np.full(groups, 1 / groups), size=DRAWS)
+    drawn = 1 + WIDER * (np.random.default_rng(0).multinomial(groups, np.full(groups, 1 / groups), size=DRAWS) - 1)
     ranks = np.stack([np.argsort(np.argsort(estimate(counts))) for counts in drawn])
     if ranks.shape[1] < 2:
         return None
