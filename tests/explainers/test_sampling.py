@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from xai.explainers.lime import cosine_weights, fit, ranking_interval
-from xai.masking.sampling import Balanced, Fair, Samples, rank_interval, sampled
+from xai.masking.sampling import Balanced, Fair, Samples, gathered, rank_interval, sampled
 
 
 def drawing(seed: int, parts: int = 6):
@@ -142,3 +142,9 @@ def test_a_third_of_the_samples_is_as_good_where_pairs_are_drawn(seed: int) -> N
         found = [coefficients(count, paired=paired) for _ in range(20)]
         errors[paired] = np.mean([np.linalg.norm(one - truth) for one in found])
     assert errors[True] < errors[False]
+
+
+def test_parts_are_gathered_in_one_tensor() -> None:
+    parts = torch.arange(10.0).view(5, 2).split(2)
+    assert torch.equal(gathered(iter(parts), 5), torch.arange(10.0).view(5, 2))
+    assert gathered(iter(()), 0).numel() == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -11,7 +11,18 @@ from pydantic import Field
 from torch.nn import functional as F
 
 from xai.explainers.base import ROUNDING, Attribution, Attributor
-from xai.masking.sampling import INTERVAL, RANKS, Balanced, Samples, Tell, groups_of, rank_interval, sampled, widened
+from xai.masking.sampling import (
+    INTERVAL,
+    RANKS,
+    Balanced,
+    Samples,
+    Tell,
+    gathered,
+    groups_of,
+    rank_interval,
+    sampled,
+    widened,
+)
 from xai.models.fill import FILLS, Fill, check_fill, fill_colour, numbers
 from xai.models.model import Model
 from xai.models.targets import Target
@@ -44,27 +55,31 @@ class Sums:
         shape: height and width.
         targets: how many outputs there are.
         cells: of a mask along each side.
+        most: samples that may come.
     """
 
-    def __init__(self, shape: tuple[int, int], targets: int, cells: int) -> None:
+    def __init__(self, shape: tuple[int, int], targets: int, cells: int, most: int) -> None:
         self._cells = cells
         self._masks = torch.zeros(shape, dtype=torch.float64)
         self._products = torch.zeros(targets, *shape, dtype=torch.float64)
-        self._shown: list[torch.Tensor] = []  # (samples, cells * cells)
-        self._drawn: list[torch.Tensor] = []  # (samples, (cells + 1) * (cells + 1))
-        self._outputs: list[torch.Tensor] = []
+        self._count = 0
+        self._shown = torch.empty(most, cells**2)  # see `gathered` why they are made beforehand
+        self._drawn = torch.empty(most, (cells + 1) ** 2)
+        self._outputs = torch.empty(most, targets, dtype=torch.float64)
 
     def add(self, drawn: torch.Tensor, masks: torch.Tensor, outputs: torch.Tensor) -> None:
         """Add cells as they were drawn, masks (samples, height, width) of them, and outputs (samples, targets)."""
         self._masks += masks.sum(0)
         self._products += torch.einsum("nt,nhw->thw", outputs, masks)
-        self._shown.append(F.adaptive_avg_pool2d(masks[:, None], self._cells).flatten(1))
-        self._drawn.append(drawn)
-        self._outputs.append(outputs)
+        new = slice(self._count, self._count + len(masks))
+        self._shown[new] = F.adaptive_avg_pool2d(masks[:, None], self._cells).flatten(1)
+        self._drawn[new] = drawn
+        self._outputs[new] = outputs
+        self._count += len(masks)
 
     def map(self, target: int) -> torch.Tensor:
         """Return by how much outputs lie above their mean where a place is shown, (height, width)."""
-        mean = torch.cat(self._outputs)[:, target].mean()
+        mean = self._outputs[: self._count, target].mean()
         return torch.where(self._masks > 0, self._products[target] / self._masks - mean, 0.0)
 
     def interval(self, target: int) -> float | None:
@@ -73,8 +88,8 @@ class Sums:
         The cells as they were drawn are balanced: what a linear model of them says of the outputs is no chance. What
         the shifts make of them is not.
         """
-        shown, outputs = torch.cat(self._shown).numpy(), torch.cat(self._outputs)[:, target].numpy()
-        drawn = np.column_stack([np.ones(len(shown)), torch.cat(self._drawn).numpy()])
+        shown, outputs = self._shown[: self._count].numpy(), self._outputs[: self._count, target].numpy()
+        drawn = np.column_stack([np.ones(self._count), self._drawn[: self._count].numpy()])
         share = shown / shown.sum(0) - 1 / len(shown)
         both = np.column_stack([outputs, share])
         explained = drawn @ np.linalg.lstsq(drawn, both, rcond=None)[0]
@@ -122,24 +137,26 @@ class RISE(Attributor):
         fill = fill_colour(self.fill, x, model.input)
         batch = self.batch or runtime.batch(model.bytes_per_input)
         generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
-        draws, sums = Balanced((cells + 1) ** 2, generator), Sums(shape, len(targets), cells)
+        draws, sums = Balanced((cells + 1) ** 2, generator), Sums(shape, len(targets), cells, self.samples)
 
         def draw(count: int, first: bool) -> torch.Tensor:  # noqa: ARG001  # no mask is special
             shown = draws(count)
             shifts = torch.rand((-(-count // 2), 2), generator=generator).repeat_interleave(2, 0)[:count]
             return torch.cat([shown.float(), shifts], 1)
 
-        def outputs(masks: torch.Tensor, tell: Tell) -> torch.Tensor:
-            found: list[torch.Tensor] = []
+        def answers(masks: torch.Tensor, tell: Tell) -> Iterator[torch.Tensor]:
             for number, part in enumerate(masks.split(batch)):
                 tell(number * batch)
                 drawn = part[:, :-2]
                 smooth = enlarged(drawn.bool().view(-1, cells + 1, cells + 1), part[:, -2:], shape)
                 shown = torch.lerp(fill, x, smooth.to(x.device)[:, None])
-                found.append(model.outputs(shown))
-                own = torch.stack([target(found[-1]) for target in targets], 1)
+                found = model.outputs(shown)
+                own = torch.stack([target(found) for target in targets], 1)
                 sums.add(drawn, smooth.double(), own.double().cpu())
-            return torch.cat(found)
+                yield found
+
+        def outputs(masks: torch.Tensor, tell: Tell) -> torch.Tensor:
+            return gathered(answers(masks, tell), len(masks))
 
         def is_sure(_: Samples) -> bool:
             widths = [sums.interval(number) for number in range(len(targets))]

@@ -11,7 +11,7 @@ RISE's cells, of which most are alike, were within theirs, and 95 % of LIME's se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +47,20 @@ class Samples:
     def groups(self) -> list[np.ndarray]:
         """The rows of each group; the two of a pair are in one."""
         return groups_of(len(self.masks))
+
+
+def gathered(parts: Iterable[torch.Tensor], count: int) -> torch.Tensor:
+    """Return parts (some, ...) of `count` rows as one tensor, made beforehand.
+
+    Small tensors that stay, made between large ones that go, would scatter the heap by a picture a sample.
+    """
+    whole, done = torch.empty(0), 0
+    for part in parts:
+        if not done:
+            whole = part.new_empty(count, *part.shape[1:])
+        whole[done : done + len(part)] = part
+        done += len(part)
+    return whole
 
 
 def groups_of(samples: int) -> list[np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +11,7 @@ import torch
 from skimage.segmentation import quickshift, slic
 
 from xai.errors import NotApplicableError
+from xai.masking.sampling import gathered
 from xai.models.fill import NamedFill, fill_colour, numbers
 from xai.models.model import Model
 
@@ -64,12 +65,14 @@ class Superpixels:
             tell: is told how many samples are done.
         """
         places = torch.from_numpy(self.labels).to(self.x.device)
-        found = []
-        for done in range(0, len(masks), batch):
-            tell(done)
-            shown = masks[done : done + batch].to(self.x.device)[:, places][:, None]
-            found.append(model.outputs(torch.where(shown, self.x, self.covering)))
-        return torch.cat(found)
+
+        def answers() -> Iterator[torch.Tensor]:
+            for done in range(0, len(masks), batch):
+                tell(done)
+                shown = masks[done : done + batch].to(self.x.device)[:, places][:, None]
+                yield model.outputs(torch.where(shown, self.x, self.covering))
+
+        return gathered(answers(), len(masks))
 
 
 def superpixels(
