@@ -1,18 +1,21 @@
-"""The README's table of ground truth, written from the benchmark's results: python -m benchmarks._readme."""
+"""The README's tables, written from the benchmarks' results: python -m benchmarks._readme."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
-MARK = re.compile(r"<!-- ground truth -->\n(\|.*\n)*")
+PEERS = {"gradcam": ("captum", "grad-cam"), "occlusion": ("captum",), "lime": ("lime",)}
+OURS = {"gradcam": ("ours, explainer alone",), "occlusion": ("ours",), "lime": ("ours", "ours, OpenVINO")}
 
 
-def table() -> str:
-    """Return the table, the best first."""
-    found = json.loads((ROOT / "benchmarks" / "results" / "ground_truth-cpu.json").read_text())
+def ground_truth() -> str:
+    """Return the table of maps whose object is known, the best first."""
+    found = _results("ground_truth")
     rows = {name: one for name, one in found.items() if isinstance(one, dict) and "hits" in one}
     ordered = sorted(rows, key=lambda name: (-rows[name]["hits"], -rows[name]["mass over area, median"]))
     lines = ["| method | highest place on the object | times chance |", "|---|---|---|"]
@@ -25,12 +28,49 @@ def table() -> str:
             f"| {name}{remark} | {100 * one['hits']:.0f} % ({100 * low:.0f} to {100 * high:.0f}) "
             f"| {one['mass over area, median']:.1f} |"
         )
-    return "<!-- ground truth -->\n" + "\n".join(lines) + "\n"
+    return "\n".join(lines)
+
+
+def speed() -> str:
+    """Return the table of seconds beside those of peers and of the bare passes."""
+    lines = [
+        "| | seconds | bare passes | peer | times as fast | peak MiB, ours and the peer's |",
+        "|---|---|---|---|---|---|",
+    ]
+    for network, found in _results("explainers").items():
+        if network != "where":
+            lines += [row for method in PEERS if method in found for row in _speeds(network, method, found[method])]
+    return "\n".join(lines)
+
+
+def _speeds(network: str, method: str, found: dict[str, Any]) -> Iterator[str]:
+    seconds, memory = {name: one["median"] for name, one in found["seconds"].items()}, found["peak_memory_mib"]
+    for ours in OURS[method]:
+        with_engine, own = (", OpenVINO", "not measured") if "OpenVINO" in ours else ("", memory["ours"])
+        for peer in (name for name in PEERS[method] if name in seconds):
+            ratio = 1 / found["ours_over_peer"][ours][peer]["median"]
+            yield (
+                f"| {method}, {network}{with_engine} | {seconds[ours]:.3g} | {seconds['passes alone']:.3g} "
+                f"| {peer} {seconds[peer]:.3g} | {ratio:.2f} | {own}, {memory[peer]} |"
+            )
+
+
+def _results(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((ROOT / "benchmarks" / "results" / f"{name}-cpu.json").read_text())
+    return found
+
+
+TABLES: dict[str, Callable[[], str]] = {"ground truth": ground_truth, "speed": speed}
+
+
+def written(text: str) -> str:
+    """Return the README with its tables made anew."""
+    return re.sub(r"<!-- (.*) -->\n(\|.*\n)*", lambda mark: f"<!-- {mark[1]} -->\n{TABLES[mark[1]]()}\n", text)
 
 
 def main() -> None:
     readme = ROOT / "README.md"
-    readme.write_text(MARK.sub(lambda _: table(), readme.read_text()))
+    readme.write_text(written(readme.read_text()))
 
 
 if __name__ == "__main__":
