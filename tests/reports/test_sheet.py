@@ -34,6 +34,7 @@ def test_every_map_is_on_the_sheet_with_what_its_checks_say(html: str) -> None:
         "Saliency",
     ]
     assert sheet.count("<img") == 6
+    assert re.search(r"What speaks for <b>class \d</b>", sheet)
     assert "skipped: the network&#39;s graph shows no attention" in sheet
     assert len(re.findall(r"<br>[✓✗~] Deletion and insertion", sheet)) == 6
     assert all("Values from" in text for text in re.findall(r'alt="(.*?)"', sheet))
@@ -43,6 +44,12 @@ def test_each_is_told_by_itself_below_and_the_page_is_sound(html: str) -> None:
     below = html[html.index("Each by itself") :]
     assert below.count("What it does not mean.") >= 7
     Checker(html)
+
+
+def test_a_contrast_is_said_on_the_sheet(small: Model) -> None:
+    noise = torch.rand((3, 16, 16), generator=torch.Generator().manual_seed(7))
+    page = render(explain(small, noise, methods=SEVEN, measures="none", target=1, against=2)).html
+    assert "What speaks for <b>class 1 rather than class 2</b>" in page
 
 
 def test_few_maps_have_no_sheet(small: Model) -> None:

@@ -19,10 +19,11 @@ SIGNS = {"for": "✓", "against": "✗", "neither": "~"}
 _SHEET = """
 <article class="panel wide gathered">
 <header><h3>{{ cards | length }} maps of this picture</h3></header>
-<p class="meaning">Each on its own scale, over the picture in grey. Below, what the checks say of it: ✓ speaks for the map, ✗ against it, ~ undecided.</p>
+{% if targets | length == 1 %}<p class="reading">What speaks for <b>{{ targets[0] }}</b>.</p>{% endif %}
+<p class="meaning">Each on its own scale, over the picture in grey; where a map has signs, red speaks for it and blue against it. Below, what the checks say of the map: ✓ for it, ✗ against it, ~ undecided.</p>
 <div class="examples">{% for one in cards %}
 <figure>{% if one.over %}<img class="{{ 'pixels' if one.small else 'photo' }}" src="{{ one.over }}" alt="{{ one.f.title }} over the picture. {{ one.words }}">{% endif %}
-<figcaption><b>{{ one.f.title }}</b>{% if one.f.target and several %} for <span class="name">{{ one.f.target.name }}</span>{% endif %}<br>{{ one.said }}{% for sign, title in one.checks %}<br>{{ sign }} {{ title }}{% endfor %}</figcaption></figure>{% endfor %}</div>
+<figcaption><b>{{ one.f.title }}</b>{% if one.f.target and targets | length > 1 %} for <span class="name">{{ one.f.target.name }}</span>{% endif %}<br>{{ one.said }}{% for sign, title in one.checks %}<br>{{ sign }} {{ title }}{% endfor %}</figcaption></figure>{% endfor %}</div>
 <details class="printed"><summary>Each by itself: what it means, what it does not, how it was made ({{ panels | length }})</summary>
 <div class="panels">
 {% for panel in panels %}{{ panel }}{% endfor %}
@@ -65,9 +66,9 @@ one scale for all maps of this method{% endif %}</div></div>
         panels = super().together(findings, run, pictures, jinja)
         if len(findings) <= MANY:
             return panels
-        several = len({finding.target for finding in findings if finding.target}) > 1
+        targets = list(dict.fromkeys(finding.target.name for finding in findings if finding.target))
         cards = [self._card(finding, run, pictures) for finding in findings]
-        return [Markup(template(jinja, _SHEET).render(cards=cards, panels=panels, several=several))]  # escapes names
+        return [Markup(template(jinja, _SHEET).render(cards=cards, panels=panels, targets=targets))]  # escapes names
 
     def _card(self, finding: Finding, run: Evidence, pictures: Pictures) -> dict[str, Any]:
         """Return what the sheet shows of one finding."""
