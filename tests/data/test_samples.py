@@ -99,3 +99,8 @@ def test_a_folder_of_nothing_else_holds_no_picture(tmp_path: Path) -> None:
     (tmp_path / "folder" / "a.png").symlink_to(tmp_path / "a.png")
     with pytest.raises(UsageError, match=r"holds no picture \(\.png, .*\.dcm\)"):
         list(list_pictures(tmp_path / "folder"))
+
+
+def test_a_part_of_a_samples_data_is_no_single_pictures() -> None:
+    with pytest.raises(UsageError, match="its single pictures are sample:shapes"):
+        list(list_pictures("sample:shapes:0-3"))

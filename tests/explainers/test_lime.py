@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lime.lime_base import LimeBase
 from lime.lime_image import LimeImageExplainer
 
+from tests.conftest import IMAGES
 from tests.networks import Linear
 from xai.api import explain, load
 from xai.explainers.lime import cosine_weights, fit
@@ -70,8 +71,6 @@ def test_on_recorded_masks_and_scores_it_equals_lime() -> None:
 
 @pytest.mark.parametrize(("fill", "hide"), [("segment", None), ("black", 0)])
 def test_end_to_end_with_limes_settings_it_equals_lime(shapes: Model, fill: str, hide: int | None) -> None:
-    from tests.conftest import IMAGES
-
     x = shapes.prepare(IMAGES / "ring.png").tensor
     ours = lime(shapes, x, 3, segmentation="quickshift", fill=fill, samples=400, alpha=1 / 0.4)
 
@@ -112,6 +111,14 @@ def test_a_linear_model_gets_each_segments_contribution(wide: Model) -> None:
 def test_fewer_samples_do_not_shrink_the_coefficients(wide: Model) -> None:
     few, many = (lime(wide, colourful(), 1, segments=9, samples=samples, fill="black").map for samples in (100, 5000))
     assert np.linalg.norm(few) == pytest.approx(np.linalg.norm(many), rel=2e-3)
+
+
+def test_whoever_asks_for_an_interval_is_told_of_it_and_not_of_the_rule_of_thumb(wide: Model, shapes: Model) -> None:
+    sure = lime(wide, colourful(), 1, segmentation="grid", segments=16, samples=2000, interval=0.1)
+    assert sure.record.values["samples a segment"].value < 10
+    assert not sure.record.notes
+    unsure = lime(shapes, shapes.prepare(IMAGES / "ring.png").tensor, 3, samples=150, interval=0.01)
+    assert any("not as sure as asked" in note and "raise lime.samples" in note for note in unsure.record.notes)
 
 
 def test_the_evidence_makes_the_map_again(wide: Model) -> None:

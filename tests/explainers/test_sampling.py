@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from xai.explainers.lime import cosine_weights, fit, ranking_interval
-from xai.masking.sampling import Balanced, Fair, Samples, gathered, rank_interval, sampled
+from xai.masking.sampling import Balanced, Fair, Samples, gathered, rank_interval, sampled, unsure
 
 
 def drawing(seed: int, parts: int = 6):
@@ -148,3 +148,10 @@ def test_parts_are_gathered_in_one_tensor() -> None:
     parts = torch.arange(10.0).view(5, 2).split(2)
     assert torch.equal(gathered(iter(parts), 5), torch.arange(10.0).view(5, 2))
     assert gathered(iter(()), 0).numel() == 0
+
+
+def test_a_ranking_that_is_less_sure_than_asked_is_said() -> None:
+    assert unsure("rise", None, 0.9, 100) == ()
+    assert unsure("rise", 0.2, 0.2, 100) == ()
+    assert "its interval is 0.35 and not 0.2; raise rise.samples" in unsure("rise", 0.2, 0.35, 100)[0]
+    assert "cannot be told" in unsure("lime", 0.2, None, 4)[0]

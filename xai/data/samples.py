@@ -135,7 +135,12 @@ def _is_picture(path: Path, folder: Path | None) -> bool:
 def list_pictures(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike]:
     """Take lists, folders and samples apart; raise UsageError for what does not exist. Nothing is read yet."""
     if isinstance(images, str) and images.startswith("sample:"):
-        name = images.removeprefix("sample:")
+        name, part = images.removeprefix("sample:").partition(":")[::2]
+        if part and name in sample_names():
+            raise UsageError(
+                f"{images} is a part of the sample's data set, as --summary, --reference and other verbs take it; "
+                f"its single pictures are sample:{name}"
+            )
         if name not in sample_names():
             raise unknown("sample", name, sample_names())
         yield from sample_images(name)

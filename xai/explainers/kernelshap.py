@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 
 from xai.explainers.base import ROUNDING, Attribution, Attributor
-from xai.masking.sampling import INTERVAL, RANKS, Samples, rank_interval, sampled, with_opposites
+from xai.masking.sampling import INTERVAL, RANKS, Samples, rank_interval, sampled, unsure, with_opposites
 from xai.masking.superpixels import Covering, Segmentation, Superpixels, superpixels
 from xai.models.fill import FILLS, check_fill
 from xai.models.model import Model
@@ -91,7 +91,7 @@ class KernelSHAP(Attributor):
                     torch.from_numpy(shares.values()[parts.labels]),
                     chosen=chosen,
                     values=self._values(parts, shares, len(samples.masks)),
-                    notes=tuple(filter(None, [parts.note])),
+                    notes=(*filter(None, [parts.note]), *self._unsure(shares, len(samples.masks))),
                     noise=ROUNDING * float(samples.outputs.abs().max()),
                     arrays={**kept, "outputs": shares.outputs},
                 )
@@ -125,6 +125,10 @@ class KernelSHAP(Attributor):
             is_sure if self.interval and not exact else None,
             partial(runtime.progress, self.about.title),
         )
+
+    def _unsure(self, shares: _Shares, samples: int) -> tuple[str, ...]:
+        wanted = None if shares.exact else self.interval
+        return unsure(self.about.name, wanted, shares.interval() if wanted else None, samples)
 
     def _values(self, parts: Superpixels, shares: _Shares, samples: int) -> dict[str, Value]:
         covered, whole = shares.ends

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 
 from xai.explainers.base import ROUNDING, Attribution, Attributor
-from xai.masking.sampling import INTERVAL, RANKS, Balanced, Draw, Fair, Samples, rank_interval, sampled, widened
+from xai.masking.sampling import INTERVAL, RANKS, Balanced, Draw, Fair, Samples, rank_interval, sampled, unsure, widened
 from xai.masking.superpixels import Covering, Segmentation, superpixels
 from xai.models.fill import FILLS, check_fill
 from xai.models.model import Model
@@ -158,12 +158,19 @@ class Lime(Attributor):
                         **self._values(surrogate, samples, own),
                         "segments without effect": Value(value=parts.inert),
                     },
-                    notes=(*filter(None, [parts.note]), *_notes(surrogate, len(masks) / parts.count)),
+                    notes=(*filter(None, [parts.note]), *self._notes(surrogate, samples, own)),
                     noise=ROUNDING * float(samples.outputs.abs().max()),
                     arrays={**kept, "outputs": own},
                 )
             )
         return found
+
+    def _notes(self, surrogate: Surrogate, samples: Samples, outputs: np.ndarray) -> tuple[str, ...]:
+        """Return what a reader must know; whoever asks for an interval is told of that, and not of a rule of thumb."""
+        said = _notes(surrogate)
+        if self.interval is None:
+            return (*_few(len(samples.masks) / samples.masks.shape[1]), *said)
+        return (*unsure(self.about.name, self.interval, self._interval(samples, outputs), len(samples.masks)), *said)
 
     def _draw(self, seed: int, parts: int) -> Draw:
         generator = torch.Generator().manual_seed(seed)
@@ -222,14 +229,17 @@ class Lime(Attributor):
         }
 
 
-def _notes(surrogate: Surrogate, samples_a_segment: float) -> tuple[str, ...]:
-    notes = []
-    if samples_a_segment < LEAST_SAMPLES:
-        notes.append(
-            f"{samples_a_segment:.1f} samples a segment; LIME's authors ask for at least {LEAST_SAMPLES}: "
-            "raise lime.samples or lower lime.segments."
-        )
-    if surrogate.r2 is None or surrogate.r2 < LEAST_R2:
-        share = "nothing" if surrogate.r2 is None else f"{100 * max(surrogate.r2, 0):.0f} %"
-        notes.append(f"The linear model explains {share} of the outputs' variance: its coefficients say little.")
-    return tuple(notes)
+def _few(samples_a_segment: float) -> tuple[str, ...]:
+    if samples_a_segment >= LEAST_SAMPLES:
+        return ()
+    return (
+        f"{samples_a_segment:.1f} samples a segment; LIME's authors ask for at least {LEAST_SAMPLES}: "
+        "raise lime.samples or lower lime.segments.",
+    )
+
+
+def _notes(surrogate: Surrogate) -> tuple[str, ...]:
+    if surrogate.r2 is not None and surrogate.r2 >= LEAST_R2:
+        return ()
+    share = "nothing" if surrogate.r2 is None else f"{100 * max(surrogate.r2, 0):.0f} %"
+    return (f"The linear model explains {share} of the outputs' variance: its coefficients say little.",)

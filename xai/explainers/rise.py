@@ -21,6 +21,7 @@ from xai.masking.sampling import (
     groups_of,
     rank_interval,
     sampled,
+    unsure,
     widened,
 )
 from xai.models.fill import FILLS, Fill, check_fill, fill_colour, numbers
@@ -175,6 +176,7 @@ class RISE(Attributor):
                         value=sums.interval(number), unit=f"{RANKS}; of {cells} x {cells} cells"
                     ),
                 },
+                notes=unsure(self.about.name, self.interval, sums.interval(number), len(samples.masks)),
                 noise=ROUNDING * float(samples.outputs.abs().max()),
                 arrays={"masks": samples.masks.numpy(), "outputs": target(samples.outputs).double().cpu().numpy()},
             )

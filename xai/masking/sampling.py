@@ -185,6 +185,21 @@ def _joined(found: Sequence[Samples]) -> Samples:
     return Samples(masks, outputs, np.concatenate([one.sources for one in found]))
 
 
+def unsure(method: str, wanted: float | None, width: float | None, samples: int) -> tuple[str, ...]:
+    """Return what is to be said where a ranking did not become as sure as was wanted.
+
+    Args:
+        method: whose samples they are.
+        wanted: the interval, None if none was.
+        width: of the intervals, None where it cannot be told.
+        samples: that were drawn.
+    """
+    if wanted is None or (width is not None and width <= wanted):
+        return ()
+    reached = "how sure it is cannot be told" if width is None else f"its interval is {width:.2g} and not {wanted:g}"
+    return (f"After {samples} samples the ranking is not as sure as asked: {reached}; raise {method}.samples.",)
+
+
 def rank_interval(estimate: Callable[[np.ndarray], np.ndarray], groups: int) -> float | None:
     """Return how wide the 95 % intervals of the parts' ranks are, on average, as a share of the number of parts.
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from xai.api import load
 from xai.data.samples import Sample
-from xai.engine.summary.groups import spread
+from xai.engine.summary.groups import NOWHERE, Groups, spread, try_places
 from xai.engine.summary.leaning import Exchange, Tried, corrected
 from xai.engine.summary.places import LARGEST, Place, elsewhere, place_of
 from xai.engine.summary.small import packed, positive, shrunk, small_shape, unpacked
@@ -205,3 +205,8 @@ def test_what_speaks_for_the_answer_sums_to_one_or_is_nothing() -> None:
 def test_examples_are_taken_evenly() -> None:
     assert spread(range(10), 3) == [0, 3, 6]
     assert spread(range(2), 3) == [0, 1]
+
+
+def test_that_maps_point_nowhere_is_said() -> None:
+    exchange, read = Exchange(None, None), None  # type: ignore[arg-type]  # neither is asked
+    assert try_places(Groups((), ()), [], exchange, read).notes == (NOWHERE,)  # type: ignore[arg-type]  # the same

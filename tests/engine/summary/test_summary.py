@@ -241,6 +241,7 @@ def test_one_class_leaves_nothing_to_exchange_with(watermark: Model) -> None:
     placed = [one for one in told if one["place"]]
     assert placed
     assert all(one["tried"] is None and "of other answers are needed" in one["untried"] for one in placed)
+    assert any("of which none was tried" in note for note in run["occlusion"].record.notes)
     assert run["occlusion"].values["places suspected"].value == 0
 
 

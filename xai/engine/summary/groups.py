@@ -21,6 +21,10 @@ MOST_IMAGES = 64  # of a group, and of others, on which a place is tried
 MOST_PLACES = 24  # that are tried
 SAME = 0.5  # of what two places take together: with that much in common they are the same
 EXAMPLES = 3  # of a group
+NOWHERE = (
+    "no group of these maps is concentrated on one small place, so that none was tried: the model may lean on one that "
+    "such maps do not show; occlusion and kernelshap are sharper than most"
+)
 ALL = ""  # the name of what groups the maps of all classes
 Row = dict[str, Any]
 Read = Callable[[Sequence[Row]], list[Sample]]
@@ -136,7 +140,7 @@ def try_places(groups: Groups, rows: Sequence[Row], exchange: Exchange, read: Re
         read: returns images of rows.
     """
     joined = _joined(groups.groups)
-    notes = list(groups.notes)
+    notes = [*groups.notes, *([] if joined else [NOWHERE])]
     if len(joined) > MOST_PLACES:
         notes.append(f"maps point at {len(joined)} small places; the {MOST_PLACES} most concentrated ones were tried")
     found: list[Tried | None] = []
@@ -147,6 +151,9 @@ def try_places(groups: Groups, rows: Sequence[Row], exchange: Exchange, read: Re
         found.append(_tried(first, ours, rows, exchange, read, number))
     for (first, *_), tried in zip(joined, corrected(found), strict=False):
         first.tried = tried
+    if joined and not any(found):
+        places = "1 small place" if len(joined) == 1 else f"{len(joined)} small places"
+        notes.append(f"maps point at {places}, of which none was tried; “{joined[0][0].of}”: {joined[0][0].untried}")
     return Groups(groups.groups, tuple(notes))
 
 
