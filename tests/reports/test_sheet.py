@@ -56,3 +56,20 @@ def test_few_maps_have_no_sheet(small: Model) -> None:
     noise = torch.rand((3, 16, 16), generator=torch.Generator().manual_seed(7))
     page = render(explain(small, noise, methods=SEVEN[:6], measures="none")).html
     assert "maps of this picture" not in page
+
+
+def test_of_many_methods_the_matrix_is_a_square_of_single_numbers(small: Model) -> None:
+    noise = torch.rand((3, 16, 16), generator=torch.Generator().manual_seed(7))
+    run = explain(small, noise, methods=(*SEVEN, "eigencam", "inputxgradient", "guidedbackprop"), measures="none")
+    found = {finding.family: finding for finding in run.findings}["agreement"]
+    html = render(run).html
+    Checker(html)
+    table = html[html.index('detectors many">') :].split("</table>")[0]
+    names = re.findall(r'<th scope="row">\d+ (\w+)</th>', table)
+    assert sorted(names) == sorted(found.parameters["methods"].split(", "))
+    rows = [re.findall(r"<td[^>]*>(-?\d*)</td>", row) for row in table.split("<tr>")[2:]]
+    assert [row.index("") for row in rows] == list(range(len(names)))
+    for row, column, what in ((2, 5, "rank correlation"), (5, 2, "overlap")):
+        pairs = (f"{names[2]} and {names[5]}: {what}", f"{names[5]} and {names[2]}: {what}")
+        (value,) = (found.values[pair].value for pair in pairs if pair in found.values)
+        assert float(rows[row][column]) == pytest.approx(100 * value, abs=0.5)
