@@ -17,7 +17,8 @@ def script(path: Path, old: str = "", new: str = "", name: str | None = None) ->
     torch.jit.save(torch.jit.script(seeded(Small)), path)
     with zipfile.ZipFile(path) as archive:
         entries = {each: archive.read(each) for each in archive.namelist()}
-    code = next(each for each in entries if each.endswith("tests/networks.py"))
+    text = b"class Small("  # where it lies depends on what was scripted before
+    code = next(each for each, own in entries.items() if each.endswith(".py") and text in own)
     changed = entries.pop(code).replace(old.encode(), new.encode())
     entries[name or code] = changed
     path.write_bytes(zipped(entries))
