@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from xai.explainers.lime import cosine_weights, fit, ranking_interval
-from xai.masking.sampling import Balanced, Fair, Samples, gathered, rank_interval, sampled, unsure
+from xai.masking.sampling import GROUPS, WIDER, Balanced, Fair, Samples, gathered, rank_interval, sampled, unsure
 
 
 def drawing(seed: int, parts: int = 6):
@@ -110,6 +110,12 @@ def test_the_interval_of_coefficients_is_as_wide_as_they_spread(kind: type[Fair]
         ranks.append(np.argsort(np.argsort(fit(masks.numpy(), outputs, weights, 1e-3).coefficients)))
     low, high = np.quantile(ranks, [0.025, 0.975], axis=0)
     assert np.mean(said) == pytest.approx((high - low).mean() / (parts - 1), rel=0.2)
+
+
+def test_what_few_groups_miss_is_made_good() -> None:
+    from scipy.stats import norm, t
+
+    assert pytest.approx(t.ppf(0.975, GROUPS - 1) / norm.ppf(0.975) * (GROUPS / (GROUPS - 1)) ** 0.5, rel=1e-3) == WIDER
 
 
 def test_too_few_samples_have_no_interval() -> None:

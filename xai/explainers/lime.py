@@ -116,7 +116,9 @@ class Lime(Attributor):
     alpha: float = Field(
         default=0.1, gt=0, description="ridge penalty, for every 1000 samples; the authors' code takes 1, which shrinks"
     )
-    paired: bool = Field(default=True, description="balance samples, each with its opposite: a third of them is enough")
+    paired: bool = Field(
+        default=True, description="balance samples, each with its opposite: a third to a half of them is enough"
+    )
     interval: float | None = Field(default=None, gt=0, le=1, description=INTERVAL)
     batch: int | None = Field(default=None, ge=1, description="samples in one forward pass; default what memory allows")
 

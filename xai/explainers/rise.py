@@ -165,6 +165,7 @@ class RISE(Attributor):
 
         tell = partial(runtime.progress, self.about.title)
         samples = sampled([draw], outputs, self.samples, is_sure if self.interval else None, tell)
+        widths = [sums.interval(number) for number in range(len(targets))]
         return [
             Attribution(
                 sums.map(number),
@@ -172,11 +173,9 @@ class RISE(Attributor):
                 values={
                     "samples": Value(value=len(samples.masks), unit="drawn in pairs"),
                     "mean output": Value(value=float(target(samples.outputs).mean()), unit="of masked pictures"),
-                    "ranking's interval": Value(
-                        value=sums.interval(number), unit=f"{RANKS}; of {cells} x {cells} cells"
-                    ),
+                    "ranking's interval": Value(value=widths[number], unit=f"{RANKS}; of {cells} x {cells} cells"),
                 },
-                notes=unsure(self.about.name, self.interval, sums.interval(number), len(samples.masks)),
+                notes=unsure(self.about.name, self.interval, widths[number], len(samples.masks)),
                 noise=ROUNDING * float(samples.outputs.abs().max()),
                 arrays={"masks": samples.masks.numpy(), "outputs": target(samples.outputs).double().cpu().numpy()},
             )

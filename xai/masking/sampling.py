@@ -5,8 +5,7 @@ and cancels (Covert & Lee 2021, Improving KernelSHAP). Balanced masks show every
 so that one part's share does not leak into another's. Masks fall into groups; drawing the groups again, with
 replacement, says how far the ranking of the parts is a matter of chance (Efron 1979, Bootstrap methods). Groups of
 balanced masks are not balanced: of these, what a linear model leaves of the outputs is drawn again, and not the rest.
-Of parts that hardly differ the intervals of the ranks are too narrow, as bootstrapped ranks are: about four fifths of
-RISE's cells, of which most are alike, were within theirs, and 95 % of LIME's segments.
+Of parts that hardly differ the intervals of the ranks are too narrow, as bootstrapped ranks are.
 """
 
 from __future__ import annotations

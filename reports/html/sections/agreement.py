@@ -24,7 +24,7 @@ class Agreement(Section):
 <p class="reading">{% if over %}Over {{ over | count }} images the{% else %}The{% endif %} maps of {{ names | length }} methods have a mean rank correlation of <b>{{ correlation.value | number }}</b>,
 and {{ overlap.value | share }} of the places that are among the highest tenth of one are among those of another; by chance {{ chance.value | share }} would be.</p>
 <div class="scroll whole-height" tabindex="0" role="group" aria-label="Agreement of {{ names | join(", ") }}">{% if square %}<table class="tiles numbers detectors many">
-<caption>Above the diagonal Spearman’s rank correlation of each two maps, in percent; below it the overlap of their highest tenth, in percent. Methods that are alike stand beside one another; the stronger the colour, the higher</caption>
+<caption>Above the diagonal Spearman’s rank correlation of each two maps, in percent; below it the overlap of their highest tenth, in percent{% if over %}; means over the images, whose intervals are in the record{% endif %}. Methods that are alike stand beside one another; the stronger the colour, the higher</caption>
 <thead><tr><th scope="col">method</th>{% for row in square %}<th scope="col"><abbr title="{{ row.name }}">{{ loop.index }}</abbr></th>{% endfor %}</tr></thead>
 {% for row in square %}<tr><th scope="row">{{ loop.index }} {{ row.name }}</th>{% for cell in row.cells %}{% if cell %}<td class="right level-{{ cell.level }}">{{ cell.percent }}</td>{% else %}<td></td>{% endif %}{% endfor %}</tr>
 {% endfor %}</table>{% else %}<table class="tiles numbers detectors">
@@ -90,7 +90,7 @@ def _percent(values: dict[str, Value], one: str, other: str, what: str) -> dict[
     value = _of(values, one, other, what)
     if value is None or not isinstance(value.value, float):
         return None
-    return {"percent": f"{100 * value.value:.0f}", "level": level(value.value)}
+    return {"percent": str(round(100 * value.value)), "level": level(value.value)}
 
 
 def _cell(values: dict[str, Value], one: str, other: str) -> dict[str, Any] | None:
