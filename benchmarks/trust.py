@@ -25,7 +25,7 @@ from xai.models.model import Model
 from xai.models.samples import digits, shapes
 from xai.runtime import Runtime
 
-PICTURES = {"shapes": 16, "digits": 32, "CIFAR ResNet-20": 12}
+PICTURES = {"shapes": 24, "digits": 48, "CIFAR ResNet-20": 12}
 SEED = 123
 PARAMETERS = {
     "lime": {"samples": 200},
