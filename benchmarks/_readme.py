@@ -28,6 +28,8 @@ def ground_truth() -> str:
             f"| {name}{remark} | {100 * one['hits']:.0f} % ({100 * low:.0f} to {100 * high:.0f}) "
             f"| {one['mass over area, median']:.1f} |"
         )
+    skipped = {name: one["skipped"] for name, one in found.items() if isinstance(one, dict) and "skipped" in one}
+    lines += [f"| {name} | does not apply: {reason} | |" for name, reason in skipped.items()]
     return "\n".join(lines)
 
 

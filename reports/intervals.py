@@ -1,12 +1,13 @@
-"""How sure a share is: Clopper-Pearson intervals, and how many trials an interval as narrow as wanted needs."""
+"""How sure a share or a mean is, and how many trials an interval as narrow as wanted needs."""
 
 from __future__ import annotations
 
 import math
 
-from scipy.special import betaincinv
+from scipy.special import betaincinv, rel_entr
 
 CONFIDENCE = 0.95
+HALVINGS = 60  # of a way between 0 and 1: then nothing is left to halve
 
 
 def clopper_pearson(count: int, total: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -23,6 +24,34 @@ def clopper_pearson(count: int, total: int, confidence: float = CONFIDENCE) -> t
     low = 0.0 if count == 0 else float(betaincinv(count, total - count + 1, tail))
     high = 1.0 if count == total else float(betaincinv(count + 1, total - count, 1 - tail))
     return low, high
+
+
+def bounded_mean(mean: float, total: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Return the interval that holds the expectation with at least that confidence, however values are distributed.
+
+    It holds whatever expectation is not too far from the mean in relative entropy (Hoeffding 1963, theorem 1). For no
+    values it is (0, 1).
+
+    Args:
+        mean: of the values, each 0 to 1.
+        total: independent values.
+        confidence: between 0 and 1.
+    """
+    if not total:
+        return 0.0, 1.0
+    most = math.log(2 / (1 - confidence)) / total
+
+    def farthest(end: float) -> float:
+        inside, outside = mean, end
+        for _ in range(HALVINGS):
+            middle = (inside + outside) / 2
+            if rel_entr(mean, middle) + rel_entr(1 - mean, 1 - middle) > most:
+                outside = middle
+            else:
+                inside = middle
+        return outside
+
+    return farthest(0.0), farthest(1.0)
 
 
 def trials_needed(share: float, half_width: float, confidence: float = CONFIDENCE) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from xai.reports.intervals import clopper_pearson
+from xai.reports.intervals import bounded_mean, clopper_pearson
 from xai.reports.records import Speaks, Value
 
 SAYS: tuple[tuple[Speaks, str], ...] = (
@@ -62,7 +62,12 @@ def mean_trust(rows: Iterable[Row]) -> dict[str, Value]:
                 held.setdefault(name, []).append(row["trust"])
     values = {name: sum(found) / len(found) for name, found in held.items()}
     ordered = sorted(values, key=lambda name: (name != TRUST, values[name]))
-    return {name: Value(value=values[name], unit="-1 to 1", n=len(held[name])) for name in ordered}
+    return {name: _mean(values[name], len(held[name])) for name in ordered}
+
+
+def _mean(value: float, total: int) -> Value:
+    low, high = (2 * end - 1 for end in bounded_mean((value + 1) / 2, total))
+    return Value(value=value, unit="-1 to 1", n=total, interval=(low, high))
 
 
 def _share(count: int, total: int) -> Value:

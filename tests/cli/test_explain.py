@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -174,6 +175,7 @@ def test_a_data_set_is_told_together(here: Path, capsys: pytest.CaptureFixture[s
     assert run(["explain", "sample:shapes", "data", *options, "-o", "out"]) == 0
     captured = capsys.readouterr()
     assert captured.out == "out/report.html\n"
+    assert re.search(r"mean trust -?\d\.\d\d of -1 to 1 \(-?\d\.\d\d to -?\d\.\d\d\), 2 maps", captured.err)
     first = open_run(here / "out")
     (finding,) = first.findings
     assert (finding.family, finding.values["images"].value, finding.values["accuracy"].value) == ("summary", 2, 1.0)

@@ -250,6 +250,14 @@ def test_score_cam_of_features_that_are_constant_is_blank() -> None:
     assert "blank" in found["scorecam"].record.notes[0]
 
 
+def test_score_cam_of_a_model_that_answers_everything_alike_is_blank() -> None:
+    network = seeded(Pooled)
+    network.head.weight.data.zero_()
+    found = explain(load(network, shape=(3, 12, 10)), torch.rand(3, 12, 10), methods="scorecam", measures="none")
+    assert found["scorecam"].record.values["blank"].value is True
+    assert "nothing weights the channels" in found["scorecam"].record.notes[0]
+
+
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_ablation_cam_is_the_papers_formula(kind: str) -> None:
     make, name, reshape = NETWORKS[kind]

@@ -63,6 +63,20 @@ def test_smooth_networks_are_not_explained_whole_and_the_number_says_so() -> Non
     assert values["explained"].value != pytest.approx(values["output"].value, abs=1e-4)
 
 
+def test_a_map_that_misses_the_output_by_far_says_so() -> None:
+    class Squares(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(3, 2, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(x).square().mean((2, 3))
+
+    found = fullgrad(load(seeded(Squares), shape=(3, 12, 10)), torch.rand(3, 12, 10), 0)
+    assert found.record.values["explained"].value == pytest.approx(2 * found.record.values["output"].value, rel=1e-4)
+    assert "does not account for it" in found.record.notes[0]
+
+
 def test_it_equals_the_grad_cam_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image, "scale_cam_image", exactly_scaled)
     monkeypatch.setattr(fullgrad_cam, "scale_cam_image", exactly_scaled)

@@ -94,11 +94,14 @@ def test_without_biases_all_relevance_is_conserved(noise: torch.Tensor, gamma: f
         assert found.record.values["conserved"].value == pytest.approx(1, abs=1e-3)
 
 
-def test_biases_keep_what_is_said_to_be_missing(noise: torch.Tensor) -> None:
+@pytest.mark.parametrize(("added", "kept"), [(0.9, 1 / 1.9), (1.1, 1 / 2.1)])
+def test_biases_keep_what_is_said_to_be_missing(noise: torch.Tensor, added: float, kept: float) -> None:
     network = without_biases(cnn)
-    network[-1].bias.data.fill_(network(noise[None])[0, 1].item())
+    network[-1].bias.data.fill_(added * network(noise[None])[0, 1].item())
     found = lrp(load(network, shape=(3, 16, 16)), noise)
-    assert found.record.values["conserved"].value == pytest.approx(0.5, abs=1e-3)
+    assert found.record.values["conserved"].value == pytest.approx(kept, abs=1e-3)
+    said = [note for note in found.record.notes if "does not account for it" in note]
+    assert len(said) == (kept < 0.5)
 
 
 @pytest.mark.parametrize("architecture", ["resnet18", "densenet121", "convnext_tiny"])

@@ -9,6 +9,7 @@
   covers single numbers, ours whole pixels.
 - Infidelity: not equal. Theirs covers the squares of a grid one after the other without uncovering them, and takes the
   map's scale as it is: a map three times as large has another figure. Ours is tested against captum's, the paper's.
+- Insertion, both randomisations: not compared. Theirs draws one network and has no controls, ours counts draws.
 - Relevance rank accuracy: theirs alone.
 """
 

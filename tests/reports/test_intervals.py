@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from xai.reports.intervals import clopper_pearson, trials_needed
+from xai.reports.intervals import bounded_mean, clopper_pearson, trials_needed
 
 
 @pytest.mark.parametrize(("count", "total"), [(0, 10), (10, 10), (3, 10), (997, 1000), (1, 1)])
@@ -28,6 +29,27 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(share: float) -> None:
         if clopper_pearson(count, total)[0] <= share <= clopper_pearson(count, total)[1]
     )
     assert held >= 0.95
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.97, 1.0])
+@pytest.mark.parametrize("total", [1, 4, 60])
+def test_a_means_interval_holds_the_truth_as_often_as_it_says(share: float, total: int) -> None:
+    ends = [bounded_mean(count / total, total) for count in range(total + 1)]
+    held = sum(binom.pmf(count, total, share) for count, (low, high) in enumerate(ends) if low <= share <= high)
+    assert held >= 0.95
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("total", [1, 24, 1000])
+def test_a_means_interval_is_within_hoeffdings_simpler_one(mean: float, total: int) -> None:
+    low, high = bounded_mean(mean, total)
+    half = np.sqrt(np.log(2 / 0.05) / (2 * total))
+    assert mean - half - 1e-12 <= low <= mean <= high <= mean + half + 1e-12
+    assert 0 <= low < high <= 1
+
+
+def test_without_values_nothing_is_known_of_their_mean() -> None:
+    assert bounded_mean(0.3, 0) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize(("share", "half_width"), [(0.5, 0.05), (0.9, 0.01), (1.0, 0.01), (0.0, 0.02)])

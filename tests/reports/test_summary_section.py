@@ -68,8 +68,12 @@ def test_measures_and_classes_are_told_in_tables_with_intervals(html: str, leani
     value = leaning["occlusion"].values["deletion speaks for"]
     assert shown[1][2].startswith(f"{100 * float(value.value or 0):.1f}")
     classes = table(html, "By class, the least trusted first")
-    trusts = [float(row[1]) for row in classes[1:]]
-    assert trusts == sorted(trusts)
+    trusts = [leaning["occlusion"].values[f"{TRUST}, class {row[0]}"] for row in classes[1:]]
+    assert [one.value for one in trusts] == sorted(one.value for one in trusts)  # type: ignore[type-var]  # all numbers
+    for row, one in zip(classes[1:], trusts, strict=True):
+        low, high = one.interval or (0, 0)
+        assert low < high
+        assert row[1].startswith(f"{float(one.value or 0):.3g}"[:4])
     assert {row[0] for row in classes[1:]} == set(leaning.record.model.card["classes"])
 
 

@@ -167,8 +167,20 @@ def _together(given: Mapping[str, Any]) -> int:
             )
         )
     tell_run(run, figures=False)
+    _tell_trust(run)
     place.show(run, as_json=given["as_json"])
     return exit_code(run)
+
+
+def _tell_trust(run: Run) -> None:
+    """Say what the maps of each method are worth on average."""
+    from xai.reports.worth import TRUST
+
+    for finding in run.findings:
+        trust = finding.values.get(TRUST)
+        if trust is not None and trust.interval is not None:
+            low, high = trust.interval
+            say(f"{finding.title}: {TRUST} {trust.value:.2f} of -1 to 1 ({low:.2f} to {high:.2f}), {trust.n} maps")
 
 
 def _loaded(given: Mapping[str, Any]) -> Model:

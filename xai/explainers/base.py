@@ -27,6 +27,7 @@ from xai.registry import Family, Method, Need
 from xai.reports.records import Scalar, Value
 from xai.runtime import Runtime
 
+FAR = 0.5  # of an output: what misses it by more does not explain it
 ROUNDING = 2.0**-20  # of the largest output: what float32 sums may differ by from batch to batch
 
 
@@ -64,6 +65,21 @@ def account(attributed: float, output: float, start: float) -> dict[str, Value]:
         "sum": Value(value=attributed, unit="of all attributions; ideally the difference of the two outputs"),
         "completeness error": Value(value=error, unit="share of that difference that the sum misses", reason=alike),
     }
+
+
+def shortfall(explained: float, output: float, what: str) -> tuple[str, ...]:
+    """Return the note that is due where a method that hands out an output accounts for less than half of it, or more.
+
+    Args:
+        explained: what it handed out.
+        output: of the target.
+        what: the method calls so, for the sentence's beginning.
+    """
+    if abs(explained - output) <= FAR * abs(output):
+        return ()
+    return (
+        f"{what} come to {explained:.3g}, and the target's output is {output:.3g}: the map does not account for it.",
+    )
 
 
 @dataclass(frozen=True)

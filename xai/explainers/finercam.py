@@ -37,8 +37,9 @@ class FinerCAM(GradientCAM):
             "are most like it for this picture."
         ),
         limits=(
-            "It shows what tells classes apart and not what makes up the class: what they share stays dark. It depends "
-            "on which classes are compared, and is as coarse as the layer's grid."
+            "It shows what tells classes apart and not what makes up the class: what they share stays dark. It "
+            "depends on which classes are compared: with a single one it is Grad-CAM of that difference. It is as "
+            "coarse as the layer's grid."
         ),
         source="Zhang et al. 2025, Finer-CAM: Spotting the Difference Reveals Finer Details for Visual Explanation",
         kind=Kind.HEURISTIC,

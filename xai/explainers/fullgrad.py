@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import fx
 
-from xai.explainers.base import Attribution, Attributor, upsampled
+from xai.explainers.base import Attribution, Attributor, shortfall, upsampled
 from xai.models.graph import Graph
 from xai.models.layout import Layout, layouts, operator
 from xai.models.model import Model
@@ -175,6 +175,7 @@ class FullGrad(Attributor):
                 "explained": Value(value=explained, unit=f"{unit}; the output itself for networks of ReLUs"),
                 "without a place": Value(value=placeless, unit=f"{unit}, where a layer has no rows and columns"),
             },
+            notes=shortfall(explained, float(output.detach()), "Input and biases, times their gradients,"),
         )
 
     def _fine(self, grid: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from xai.explainers.base import Attribution, Attributor, gradients
+from xai.explainers.base import Attribution, Attributor, gradients, shortfall
 from xai.models.model import Model
 from xai.models.modified import Bilinear, Call, Rules, along, posing
 from xai.models.targets import Target
@@ -172,7 +172,8 @@ class LRP(Attributor):
                 "sum": Value(value=total, unit="of all relevance in the map"),
                 "conserved": Value(value=total / output if output else None, unit="share of the output"),
             }
-            found.append(Attribution(relevance.sum(dim=0), values=values))
+            notes = shortfall(total, output, "The relevances of all pixels")
+            found.append(Attribution(relevance.sum(dim=0), values=values, notes=notes))
         return found
 
 

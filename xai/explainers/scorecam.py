@@ -8,13 +8,17 @@ import torch
 from pydantic import Field
 from torch.nn import functional as F
 
-from xai.explainers.base import Attribution, LayerAttributor
+from xai.explainers.base import ROUNDING, Attribution, LayerAttributor
 from xai.models.fill import FILLS, Fill, check_fill, fill_colour, numbers
 from xai.models.model import Model
 from xai.models.targets import Target
 from xai.registry import Kind, Method, Need
 from xai.reports.records import Scalar, Value
 from xai.runtime import Runtime
+
+UNTOLD = (
+    "Whichever channel's part of the picture is left, the target's output is the same: nothing weights the channels."
+)
 
 
 def masks(channels: torch.Tensor, size: torch.Size) -> torch.Tensor:
@@ -69,11 +73,14 @@ class ScoreCAM(LayerAttributor):
         values = {"constant channels": Value(value=len(all_channels) - varying, unit=f"of {len(all_channels)}")}
         found = []
         for target in targets:
-            weights = target(outputs).softmax(dim=0) if len(tried) else outputs.new_zeros(0)
+            scores = target(outputs)
+            is_told = len(tried) > 0 and bool(scores.max() - scores.min() > ROUNDING * scores.abs().max())
+            weights = scores.softmax(dim=0)
             coarse = F.relu((weights[:, None, None] * tried).sum(dim=0))
             largest = float(weights.max()) if len(tried) else None
             told = {**values, "largest weight": Value(value=largest, unit="of one channel; all of them sum to 1")}
-            found.append(self.fine(coarse, layer, x, chosen=chosen, values=told))
+            notes = (UNTOLD,) if len(tried) and not is_told else ()
+            found.append(self.fine(coarse * is_told, layer, x, chosen=chosen, values=told, notes=notes))
         return found
 
     def _outputs(

@@ -47,7 +47,7 @@ class Summary(Section):
     body = (
         """
 <p class="reading">{{ images | count }} images, {{ maps | count }} maps{% if blank %}; <b>{{ blank | count }}</b> {{ "map is" if blank == 1 else "maps are" }} blank{% endif %}.
-{% if trust %}Their mean trust is <b>{{ trust.value | number }}</b> of -1 to 1{% if worst %}; the least trusted class, <b class="name">{{ worst.name }}</b>, has {{ worst.value.value | number }}{% endif %}.{% else %}No measure judged them.{% endif %}{{ " " }}
+{% if trust %}Their mean trust is <b>{{ trust.value | number }}</b> of -1 to 1{% if trust.interval %} (95 % interval {{ trust.interval[0] | number }} to {{ trust.interval[1] | number }}){% endif %}{% if worst %}; the least trusted class, <b class="name">{{ worst.name }}</b>, has {{ worst.value.value | number }}{% endif %}.{% else %}No measure judged them.{% endif %}{{ " " }}
 {% if suspected %}<b>{{ suspected }} {{ "place is" if suspected == 1 else "places are" }} suspected</b>: see below.{% elif tried %}{{ tried }} small {{ "place" if tried == 1 else "places" }} that maps point at {{ "was" if tried == 1 else "were" }} tried, and none is suspected.{% else %}No small place was tried: that the model leans on none is not shown.{% endif %}</p>
 {% if measures %}
 <div class="scroll whole-height" tabindex="0" role="group" aria-label="What each measure says of the maps"><table class="tiles numbers detectors">
@@ -61,7 +61,7 @@ class Summary(Section):
 <div class="scroll whole-height" tabindex="0" role="group" aria-label="Trust by class"><table class="tiles numbers detectors">
 <caption>By class, the least trusted first{% if more %}: {{ classes | length }} of {{ classes | length + more }}{% endif %}; the share of maps that a measure speaks for and, below, against, with 95 % intervals</caption>
 <thead><tr><th scope="col">class</th><th scope="col">mean trust</th><th scope="col">maps</th>{% for title in judging %}<th scope="col">{{ title }}</th>{% endfor %}</tr></thead>
-{% for one in classes %}<tr><th scope="row">{{ one.name }}</th><td>{{ one.value.value | number }}</td><td>{{ one.value.n | count }}</td>{% for pair in one.said %}<td>{% if pair %}for {{ pair[0].value | share }}<span class="interval">{{ pair[0].interval[0] | share }} – {{ pair[0].interval[1] | share }}</span>against {{ pair[1].value | share }}<span class="interval">{{ pair[1].interval[0] | share }} – {{ pair[1].interval[1] | share }}</span>{% else %}–{% endif %}</td>{% endfor %}</tr>
+{% for one in classes %}<tr><th scope="row">{{ one.name }}</th><td>{{ one.value.value | number }}<span class="interval">{{ one.value.interval[0] | number }} – {{ one.value.interval[1] | number }}</span></td><td>{{ one.value.n | count }}</td>{% for pair in one.said %}<td>{% if pair %}for {{ pair[0].value | share }}<span class="interval">{{ pair[0].interval[0] | share }} – {{ pair[0].interval[1] | share }}</span>against {{ pair[1].value | share }}<span class="interval">{{ pair[1].interval[0] | share }} – {{ pair[1].interval[1] | share }}</span>{% else %}–{% endif %}</td>{% endfor %}</tr>
 {% endfor %}</table></div>
 {% endif %}
 {% for part in extremes %}
@@ -209,8 +209,9 @@ class _Album:
         if not judged or min(trusts) == max(trusts):
             return []
         found = []
+        most = min(EXTREME, len(judged) // 2)  # no image is among the most and among the least trusted
         for title, end, turned in (("Most trusted", max(trusts), -1), ("Least trusted", min(trusts), 1)):
-            ordered = sorted(judged, key=lambda row: turned * row["trust"])[:EXTREME]
+            ordered = sorted(judged, key=lambda row: turned * row["trust"])[:most]
             shown = [self._example(row, None) for row in ordered if row["id"] in self.small]
             same = f": {trusts.count(end)} of {len(trusts)} maps have {end:.2g}"
             found.append({"title": f"{title}{same}", "shown": shown})

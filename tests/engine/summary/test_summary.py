@@ -87,6 +87,15 @@ def test_the_planted_mark_is_found_and_said(leaning: Run) -> None:
     assert finding.values["changed by the place, star, group 1"].value == tried["changed"] / tried["images"]
 
 
+def test_kernelshap_finds_the_planted_mark_too(watermark: Model) -> None:
+    few = {"kernelshap": {"samples": 200}}
+    run = summed(watermark, "sample:watermark:0-132", methods="kernelshap", measures="none", parameters=few)
+    (suspected,) = [one for one in groups(run, "kernelshap") if one["tried"] and one["tried"]["suspected"]]
+    assert suspected["of"] == "star"
+    found, mark = suspected["place"], place().numpy()
+    assert mark[found["top"] : found["bottom"], found["left"] : found["right"]].sum() > 0.8 * mark.sum()
+
+
 def test_what_the_check_counts_is_what_the_model_answers(leaning: Run, watermark: Model) -> None:
     """Counted again by hand: the place of the first other image is put onto each star of the group."""
     (one,) = [one for one in groups(leaning, "occlusion") if one["tried"] and one["tried"]["suspected"]]
