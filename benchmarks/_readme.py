@@ -1,15 +1,24 @@
-"""The README's tables, written from the benchmarks' results: python -m benchmarks._readme."""
+"""The tables of the README and of docs/, written from the benchmarks' results: python -m benchmarks._readme."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "docs/trust.md")
 PEERS = {"gradcam": ("captum", "grad-cam"), "occlusion": ("captum",), "lime": ("lime",)}
+MEASURES = {
+    "deletion": "deletion and insertion",
+    "randomisation": "randomised head",
+    "cascade": "cascading randomisation",
+    "infidelity": "infidelity, max-sensitivity",
+    "pointing": "pointing game",
+}
 OURS = {"gradcam": ("ours, explainer alone",), "occlusion": ("ours",), "lime": ("ours", "ours, OpenVINO")}
 
 
@@ -57,22 +66,51 @@ def _speeds(network: str, method: str, found: dict[str, Any]) -> Iterator[str]:
             )
 
 
+def trust(subject: str) -> str:
+    """Return the table of what measures say of every method's maps on a network, those that they speak for first."""
+    found = _results("trust")[subject]
+    rows = {name: one for name, one in found.items() if isinstance(one, dict) and "maps" in one}
+    names = [name for name in MEASURES if any(name in one for one in rows.values())]
+    lines = [
+        f"| method, {found['pictures']} pictures | {' | '.join(MEASURES[name] for name in names)} |",
+        f"|---{'|---' * len(names)}|",
+    ]
+    for method in sorted(rows, key=lambda method: -_score(rows[method], names)):
+        blank = f" ({rows[method]['blank']} of {rows[method]['maps']} blank)" if rows[method]["blank"] else ""
+        lines.append(f"| {method}{blank} | {' | '.join(_pair(rows[method].get(name)) for name in names)} |")
+    return "\n".join(lines)
+
+
+def _score(row: Mapping[str, Any], names: list[str]) -> float:
+    told = [row[name]["for"] - row[name]["against"] for name in names if name in row]
+    return sum(told) / len(told) if told else -1.0
+
+
+def _pair(said: Mapping[str, float] | None) -> str:
+    return "–" if said is None else f"{100 * said['for']:.0f} / {100 * said['against']:.0f}"
+
+
 def _results(name: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((ROOT / "benchmarks" / "results" / f"{name}-cpu.json").read_text())
     return found
 
 
-TABLES: dict[str, Callable[[], str]] = {"ground truth": ground_truth, "speed": speed}
+TABLES: dict[str, Callable[[], str]] = {
+    "ground truth": ground_truth,
+    "speed": speed,
+    **{f"trust, {subject}": partial(trust, subject) for subject in ("shapes", "digits", "CIFAR ResNet-20")},
+}
 
 
 def written(text: str) -> str:
-    """Return the README with its tables made anew."""
+    """Return a page with its tables made anew."""
     return re.sub(r"<!-- (.*) -->\n(\|.*\n)*", lambda mark: f"<!-- {mark[1]} -->\n{TABLES[mark[1]]()}\n", text)
 
 
 def main() -> None:
-    readme = ROOT / "README.md"
-    readme.write_text(written(readme.read_text()))
+    for page in PAGES:
+        file = ROOT / page
+        file.write_text(written(file.read_text()))
 
 
 if __name__ == "__main__":

@@ -186,7 +186,7 @@ def explain(
     compared = reference_labels if reference is None else reference
     check_alone(
         summary=summary,
-        single={"masks": masks, "detector": detector, "against": against, "reference": compared},
+        single={"masks": masks, "detector": detector, "reference": compared},
         together={"labels": labels, "limit": limit},
     )
     if summary:

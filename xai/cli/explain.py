@@ -129,7 +129,7 @@ def explain(
     given = dict(locals())
     from xai.engine.summary.run import check_alone
 
-    single = {"masks": masks, "detector": detector, "against": against, "reference": reference or reference_labels}
+    single = {"masks": masks, "detector": detector, "reference": reference or reference_labels}
     together = {"label-file": label_file, "limit": limit}
     check_alone(summary=summary, single=single, together={**together, "resume": resume or None})
     return _together(given) if summary else _one_by_one(given)
@@ -149,7 +149,9 @@ def _together(given: Mapping[str, Any]) -> int:
     settings = read_settings(given["parameters"] or [])
     model = _loaded(given)
     methods, measures = _names(given["methods"]), _names(given["measures"])
-    plan = plan_explain(model, methods, given["target"], given["layer"], settings, measures, given["top"])
+    plan = plan_explain(
+        model, methods, given["target"], given["layer"], settings, measures, given["top"], given["against"]
+    )
     check_summary(model, plan)
     data = open_data(given["images"][0], model, labels=given["label_file"]).limited(given["limit"])
     command = rerun("explain", given, WRITTEN, [given["model"], *given["images"]], flags=["summary"])

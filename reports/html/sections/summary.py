@@ -47,7 +47,7 @@ class Summary(Section):
     body = (
         """
 <p class="reading">{{ images | count }} images, {{ maps | count }} maps{% if blank %}; <b>{{ blank | count }}</b> {{ "map is" if blank == 1 else "maps are" }} blank{% endif %}.
-{% if trust %}Their mean trust is <b>{{ trust.value | number }}</b> of -1 to 1{% if trust.interval %} (95 % interval {{ trust.interval[0] | number }} to {{ trust.interval[1] | number }}){% endif %}{% if worst %}; the least trusted class, <b class="name">{{ worst.name }}</b>, has {{ worst.value.value | number }}{% endif %}.{% else %}No measure judged them.{% endif %}{{ " " }}
+{% if trust %}Their mean trust is <b>{{ trust.value | number }}</b> of -1 to 1{% if trust.interval %} (95 % interval {{ trust.interval[0] | number }} to {{ trust.interval[1] | number }}){% endif %}{% if worst %}; the least trusted class, <b class="name">{{ worst.name }}</b>, has {{ worst.value.value | number }}{% if worst.value.interval %} ({{ worst.value.interval[0] | number }} to {{ worst.value.interval[1] | number }}){% endif %}{% endif %}.{% else %}No measure judged them.{% endif %}{{ " " }}
 {% if suspected %}<b>{{ suspected }} {{ "place is" if suspected == 1 else "places are" }} suspected</b>: see below.{% elif tried %}{{ tried }} small {{ "place" if tried == 1 else "places" }} that maps point at {{ "was" if tried == 1 else "were" }} tried, and none is suspected.{% else %}No small place was tried: that the model leans on none is not shown.{% endif %}</p>
 {% if measures %}
 <div class="scroll whole-height" tabindex="0" role="group" aria-label="What each measure says of the maps"><table class="tiles numbers detectors">

@@ -241,6 +241,25 @@ def test_one_image(shapes: Model) -> None:
     assert (only["of"], only["images"], only["examples"]) == ("star", 1, [row["id"]])
 
 
+def test_all_images_can_be_asked_why_not_another_class(shapes: Model) -> None:
+    run = summed(shapes, "sample:shapes:0-24", methods="gradcam", measures="none", against="ring")
+    finding, rows = run["gradcam"].record, run["gradcam"].rows
+    assert finding.parameters["against"] == "ring"
+    rings = [row for row in rows if row["answer"] == "ring"]
+    assert 0 < len(rings) < 24
+    for row in rows:
+        assert row["explains"] == f"{row['answer']} rather than ring"
+        assert row["status"] == ("skipped" if row in rings else "ok")
+    assert any("ring itself, and nothing stands against that" in note for note in finding.notes)
+    told = {one["of"] for one in groups(run, "gradcam")}
+    assert told == {"", *(row["answer"] for row in rows if row not in rings)}, "groups of each answer, as without"
+    number = next(n for n, row in enumerate(rows) if row["answer"] != "ring")
+    image = open_data("sample:shapes:0-24", shapes).read(number).input
+    alone = explain(shapes, image, methods="gradcam", measures="none", against="ring")["gradcam"]
+    small = get(run.store, finding.artefacts["maps"])[rows[number]["map"]]
+    np.testing.assert_allclose(small, shrunk(alone.map), atol=1e-6)
+
+
 def test_one_class_leaves_nothing_to_exchange_with(watermark: Model) -> None:
     images, labels = held_out(0, 120)
     stars = marked(images[labels == 5])

@@ -95,7 +95,7 @@ def groups_of(rows: Sequence[Row], maps: np.ndarray, shape: tuple[int, int]) -> 
     notes: list[str] = []
     by_answer: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
-        if row["explains"] == row["answer"]:
+        if row["explained"] == row["answer"]:
             by_answer.setdefault(row["answer"], []).append(index)
     several = len(by_answer) != 1 or len(next(iter(by_answer.values()))) != len(rows)
     for of, members in {**({ALL: list(range(len(rows)))} if several else {}), **by_answer}.items():

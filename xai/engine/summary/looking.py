@@ -20,7 +20,7 @@ from xai.engine.shards import Answer, Kept
 from xai.engine.summary.small import packed, shrunk, small_shape, unpacked
 from xai.explainers.base import Explainer
 from xai.models.model import Model
-from xai.models.targets import Target
+from xai.models.targets import Target, contrast
 from xai.reports.artefacts import MemoryStore, get
 from xai.reports.records import Trust
 from xai.reports.worth import trust_of
@@ -81,6 +81,8 @@ class Looking:
         labelled, answers = sample.label is not None, self.model.answers
         wanted = self.plan.target if self.plan.target is not None else predicted
         target = self.model.target(wanted if len(answers) == len(self.model.classes) else 0)
+        if self.plan.against is not None:
+            target = contrast(target, self.plan.against, scores, self.model.classes)
         row = {
             "id": sample.id,
             "source": sample.source,
@@ -95,6 +97,7 @@ class Looking:
             "right": finite and predicted == sample.label if labelled else None,
             "probability": float(scores.softmax(0)[predicted]) if finite else None,
             "explains": target.name,
+            "explained": target.label,
         }
         return row, target if finite else None
 

@@ -36,7 +36,6 @@ def check_alone(*, summary: bool, single: Mapping[str, object], together: Mappin
     ways = {
         "masks": "a manifest names masks in a column of its own",
         "detector": "see xai ood score",
-        "against": "explain images one by one",
         "reference": "explain images one by one",
     }
     for name, value in (single if summary else together).items():
@@ -117,4 +116,5 @@ def _asked(plan: ExplainPlan, able: Iterable[Explainer]) -> dict[str, Any]:
         "summary": {one.about.name: one.model_dump(mode="json") for one in able},
         "measures": {one.about.name: one.model_dump(mode="json") for one in plan.measures},
         "target": plan.target,
+        "against": plan.against,
     }

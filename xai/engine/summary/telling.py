@@ -123,7 +123,8 @@ class Telling:
         return {
             **method.model_dump(),
             **same,
-            "target": "the answer of each image" if self.plan.target is None else first["explains"],
+            "target": "the answer of each image" if self.plan.target is None else first["explained"],
+            **({} if self.plan.against is None else {"against": self.plan.against}),
             "unit": first["unit"],
             "signed": first["signed"],
             "measures": ", ".join(one.about.name for one in self.plan.measures) or "none",
