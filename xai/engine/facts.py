@@ -7,6 +7,7 @@ from dataclasses import asdict
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -23,6 +24,7 @@ from xai.version import __version__
 
 PACKAGES = ("torch", "torchvision", "numpy", "pillow")
 TOP = 5
+_TOLD: WeakKeyDictionary[Graph, dict[str, Any]] = WeakKeyDictionary()  # they cost a third of a small network's pass
 
 
 @cache
@@ -63,7 +65,13 @@ def model_record(model: Model) -> ModelRecord:
 
 
 def _graph_facts(graph: Graph) -> dict[str, Any]:
-    """Return what a graph tells of the model."""
+    """Return what a graph tells of the model; it does not change."""
+    if graph not in _TOLD:
+        _TOLD[graph] = _told(graph)
+    return _TOLD[graph]
+
+
+def _told(graph: Graph) -> dict[str, Any]:
     costs = multiply_adds(graph)
     return {
         "parameters": graph.parameters,
