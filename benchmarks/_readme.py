@@ -69,7 +69,7 @@ def _speeds(network: str, method: str, found: dict[str, Any]) -> Iterator[str]:
 def trust(subject: str) -> str:
     """Return the table of what measures say of every method's maps on a network, those that they speak for first."""
     found = _results("trust")[subject]
-    rows = {name: one for name, one in found.items() if isinstance(one, dict) and "maps" in one}
+    rows = {name: one for name, one in found.items() if isinstance(one, dict) and MEASURES.keys() & one}
     names = [name for name in MEASURES if any(name in one for one in rows.values())]
     lines = [
         f"| method, {found['pictures']} pictures | {' | '.join(MEASURES[name] for name in names)} |",

@@ -2,7 +2,8 @@
 
 Shares are of pictures; medians are over pictures. `shapes` has masks, so the pointing game applies there only. The
 CIFAR network and its pictures are read through XAI_DATA and left out without it. A deep dream is no map: its row says
-how often the objective rose, and how often the model then calls the picture what was raised.
+how often the objective rose, and how often the model then calls the picture what was raised. Nothing judges pictures of
+channels.
 """
 
 from __future__ import annotations
