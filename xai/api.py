@@ -25,6 +25,7 @@ from xai.engine.features import features as run_features
 from xai.engine.inspect import inspect as run_inspect
 from xai.engine.ood.detector import open_detector
 from xai.engine.plan import plan_explain
+from xai.engine.reference.run import NAME as REFERENCE
 from xai.engine.reference.run import open_reference
 from xai.engine.stated import verify_properties
 from xai.engine.summary.run import check_alone, summarise
@@ -139,7 +140,8 @@ def explain(
         top: explain that many of the highest outputs instead.
         masks: folder of pictures that are not black where the objects are, of the same names.
         layer: for the methods that look at one.
-        parameters: of methods and measures, by name: {"occlusion": {"window": 16}}.
+        parameters: of methods, measures and the reference, by name: {"occlusion": {"window": 16}, "reference":
+            {"channels": [3, 17], "exemplars": 9, "neighbours": 8}}.
         detector: what `xai.ood.fit` returned, or its folder: says of each picture whether it is foreign to the model.
         reference: data, as for `attack`, that each picture is put beside: its nearest entries where the network
             decides, and the entries that its strongest channels answer to most.
@@ -161,7 +163,9 @@ def explain(
     """
     check_least(1, limit=limit)
     names, judges = names_of(methods), names_of(measures)
-    plan = plan_explain(model, names, target, layer, parameters, judges, top, against)
+    settings = dict(parameters or {})
+    sought = None if summary else settings.pop(REFERENCE, None)
+    plan = plan_explain(model, names, target, layer, settings, judges, top, against)
     runtime = Runtime(device=model.device, seed=seed, progress=progress or silent)
     call = call_of(
         "explain",
@@ -193,7 +197,7 @@ def explain(
         images = open_data(image, model, labels=labels).limited(limit)
         return summarise(model, images, plan, runtime=runtime, command=call)
     opened = None if detector is None else open_detector(detector, model)
-    beside = open_reference(model, reference, reference_labels, layer)
+    beside = open_reference(model, reference, reference_labels, layer, sought)
     samples = read_samples(image, model, masks)
     return run_explain(
         model,

@@ -219,6 +219,8 @@ def test_a_summary_that_is_killed_leaves_nothing_that_looks_whole(here: Path, mo
         (["sample:shapes", "--summary", "--reference-labels", "l"], "explain images one by one"),
         (["sample:shapes", "--reference-labels", "l"], "name its data too"),
         (["sample:shapes", "--reference", "nowhere"], "nowhere"),
+        (["sample:shapes", "--set", "reference.channels=3"], "were given without the reference"),
+        (["sample:shapes", "--reference", "sample:shapes:0-9", "--set", "reference.channels=999"], "numbered from 0"),
         (["sample:shapes", "--limit", "2"], "limit was given without summary"),
         (["sample:shapes", "--resume", "-o", "out"], "resume was given without summary"),
         (["sample:shapes", "--summary", "--top", "2"], "explains one output of each image"),

@@ -91,7 +91,7 @@ def explain(
         typer.Option(
             metavar="DATA",
             help="A data set, as for xai attack: which of its entries are nearest to each picture, and which its "
-            "strongest channels answer to most.",
+            "strongest channels answer to most; --set reference.channels=3,17 (neighbours=, exemplars=) for others.",
         ),
     ] = None,
     reference_labels: Annotated[
@@ -209,7 +209,7 @@ def _one_by_one(given: Mapping[str, Any]) -> int:
     from xai.engine.explain import explain as run_explain
     from xai.engine.ood.detector import open_detector
     from xai.engine.plan import plan_explain
-    from xai.engine.reference.run import open_reference
+    from xai.engine.reference.run import NAME, open_reference
     from xai.reports.artefacts import FolderStore
     from xai.reports.folder import REPORT, free_folder, publish, writing
     from xai.runtime import Runtime
@@ -221,8 +221,9 @@ def _one_by_one(given: Mapping[str, Any]) -> int:
     opened = None if detector is None else open_detector(detector, loaded)
     methods, measures = _names(given["methods"]), _names(given["measures"])
     aim = given["target"], given["layer"]
+    sought = settings.pop(NAME, None)
     plan = plan_explain(loaded, methods, *aim, settings, measures, given["top"], given["against"])
-    beside = open_reference(loaded, given["reference"], given["reference_labels"], given["layer"])
+    beside = open_reference(loaded, given["reference"], given["reference_labels"], given["layer"], sought)
     for _ in read_samples(pictures, loaded, masks):
         pass  # a damaged picture is told before anything is computed; keeping them all could fill the memory
     command = rerun("explain", given, WRITTEN, [given["model"], *given["images"]])

@@ -32,9 +32,15 @@ def named(family: Family[M], names: Iterable[str]) -> list[type[M]]:
     return [] if wanted == [NONE] else [family.get(name) for name in wanted]
 
 
-def made(cls: type[M], values: Mapping[str, Any]) -> M:
-    """Return a method with its parameters; raise UsageError if one does not exist or fit."""
-    name = about(cls).name
+def made(cls: type[M], values: Mapping[str, Any], name: str = "") -> M:
+    """Return a method with its parameters; raise UsageError if one does not exist or fit.
+
+    Args:
+        cls: that has the parameters.
+        values: by name.
+        name: what the parameters are of; default the method's.
+    """
+    name = name or about(cls).name
     for key in values:
         if key not in cls.model_fields:
             raise unknown(f"parameter of {name}", key, cls.model_fields)

@@ -338,8 +338,8 @@ class ChannelVisualizer(Explainer):
     layer: str | None = Field(default=None, description="layer to look at; default the last one with rows and columns")
 
     @abstractmethod
-    def channels_of(self, means: torch.Tensor) -> list[int]:
-        """Return the channels that are shown, of all whose mean activations for the input are given, (channels,)."""
+    def channels_of(self, means: torch.Tensor, layer: Layer) -> list[int]:
+        """Return the channels of a layer that are shown; their mean activations for the input are (channels,)."""
 
     @abstractmethod
     def visualize(self, model: Model, layer: Layer, channel: int, runtime: Runtime) -> Visualization:
@@ -371,7 +371,7 @@ class ChannelVisualizer(Explainer):
         with torch.no_grad():
             means = channel_means(model, x[None].to(model.device), layer)[0].cpu()
         found: dict[int, Visualization] = {}
-        channels = self.channels_of(means)
+        channels = self.channels_of(means, layer)
         for channel in channels:
             runtime.progress(f"{self.about.title}, channel {channel} of {layer.name}", len(found), len(channels))
             with runtime.seeded(self.about.name, layer.name, str(channel)), torch.enable_grad():

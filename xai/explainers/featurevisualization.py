@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from xai.ascent.climb import Climbed, Course, climb, clouds, smoothed
 from xai.errors import UsageError
 from xai.explainers.base import ChannelVisualizer, Visualization, channel_means
+from xai.models.channels import ChannelList, numbers_of
 from xai.models.graph import Layer
 from xai.models.model import Model
 from xai.registry import Kind, Method, Need
@@ -39,7 +40,7 @@ class FeatureVisualization(ChannelVisualizer):
         needs=frozenset({Need.GRADIENTS, Need.GRAPH}),
     )
 
-    channels: str | None = Field(default=None, description="channels to show, from 0, separated by commas")
+    channels: ChannelList | None = Field(default=None, description="channels to show, from 0, separated by commas")
     choose: Literal["strongest", "spread"] = Field(
         default="strongest",
         description="where none are named: those with the highest mean activation for the input, or spread evenly",
@@ -51,12 +52,6 @@ class FeatureVisualization(ChannelVisualizer):
         default=None, ge=0, description="pixels by which the picture is shifted at most; default a seventh of its side"
     )
 
-    @field_validator("channels", mode="before")
-    @classmethod
-    def _listed(cls, given: Any) -> Any:
-        """Write a list of numbers as a text."""
-        return ",".join(map(str, given)) if isinstance(given, list | tuple) else given
-
     def about_input(self) -> bool:
         """Say whether the input chooses the channels."""
         return self.channels is None and self.choose == "strongest"
@@ -67,17 +62,12 @@ class FeatureVisualization(ChannelVisualizer):
             return
         if self.count is not None:
             raise UsageError("featurevisualization.channels and .count were given; name the channels, or how many")
-        layer = self.looked_at(model)
-        if any(channel >= layer.channels for channel in self._named()):
-            raise UsageError(
-                f"featurevisualization.channels is {self.channels}; layer {layer.name!r} has {layer.channels}, "
-                "numbered from 0"
-            )
+        numbers_of(self.channels, self.looked_at(model), "featurevisualization.channels")
 
-    def channels_of(self, means: torch.Tensor) -> list[int]:
+    def channels_of(self, means: torch.Tensor, layer: Layer) -> list[int]:
         """Return the named channels, the strongest ones, or some that are spread evenly."""
         if self.channels is not None:
-            return self._named()
+            return numbers_of(self.channels, layer, "featurevisualization.channels")
         many = min(self.count or MANY, len(means))
         if self.choose == "spread":
             spread: list[int] = np.linspace(0, len(means) - 1, many).round().astype(int).tolist()
@@ -101,14 +91,6 @@ class FeatureVisualization(ChannelVisualizer):
             if not climbed.is_dead:
                 break
         return Visualization(climbed.picture, climbed.told, chosen={"jitter": jitter}, notes=_notes(climbed, channel))
-
-    def _named(self) -> list[int]:
-        words = (self.channels or "").split(",")
-        if not all(word.strip().isdecimal() for word in words):
-            raise UsageError(
-                f"featurevisualization.channels: expected numbers from 0, such as 3,7,12, received {self.channels!r}"
-            )
-        return list(dict.fromkeys(int(word) for word in words))
 
 
 def _notes(climbed: Climbed, channel: int) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ class Exemplars(Section):
 <div class="panels">
 {% for channel in channels %}
 <div><h4>Channel {{ channel.channel }}</h4>
-<p class="meaning">Among the strongest for {{ channel.words }}.</p>
+<p class="meaning">{{ "Mean activation for" if f.parameters.get("channels named") else "Among the strongest for" }} {{ channel.words }}.</p>
 <div class="examples close">
 {% for one in channel.rows %}<figure>{% if one.picture %}<img class="pixels" src="{{ one.picture }}" alt="{{ one.id }}, {{ "label " ~ one.label if one.label else "no label" }}: mean activation of channel {{ channel.channel }} {{ one.mean | number }}">{% endif %}
 <figcaption><b>{{ one.mean | number }}</b><br>{{ one.label or "no label" }}{% if one.answer != one.label %}, answer <span class="name">{{ one.answer }}</span>{% endif %}<br><span class="name">{{ one.id }}</span></figcaption></figure>

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from xai.engine.explain import explain as run_explain
 from xai.engine.plan import plan_explain
 from xai.engine.reference import reading
 from xai.engine.reference.reading import Eye, Reading, Top
-from xai.engine.reference.run import Reference
+from xai.engine.reference.run import Reference, Sought
 from xai.errors import UsageError
 from xai.models.model import Model
 from xai.reports.artefacts import get, get_rows
@@ -315,11 +316,46 @@ def test_kept_entries_are_spread_evenly() -> None:
 
 
 def test_how_many_are_shown_can_be_chosen(small: Model, noise: torch.Tensor, inputs: torch.Tensor) -> None:
-    asked = Reference(open_data(inputs, small), neighbours=3, channels=2, exemplars=1)
+    asked = Reference(open_data(inputs, small), sought=Sought(neighbours=3, count=2, exemplars=1))
     plan = plan_explain(small, ["gradcam"], measures_named=["none"])
     run = run_explain(small, read_samples(noise, small), plan, reference=asked)
     assert len(found(run).rows) == 3
     assert len(found(run, "exemplars").rows) == 2
+
+
+def test_channels_can_be_named(small: Model, inputs: torch.Tensor) -> None:
+    layer = small.spatial_layer
+    run = beside(small, inputs[0], inputs, parameters={"reference": {"channels": [5, 1], "exemplars": 3}})
+    told = list(get_rows(run.store, run["exemplars"].record.artefacts["channels"]))
+    assert [one["channel"] for one in told] == [5, 1]
+    means = small.activation(inputs, layer).mean((2, 3))
+    for channel in (5, 1):
+        shown = [row for row in run["exemplars"].rows if row["channel"] == channel]
+        assert [row["entry"] for row in shown] == means[:, channel].topk(3).indices.tolist()
+        (own,) = next(one for one in told if one["channel"] == channel)["inputs"].values()
+        assert own == pytest.approx(float(means[0, channel]), abs=1e-6)
+    assert run["exemplars"].record.parameters["channels named"] == "5,1"
+    assert "Mean activation for image" in words(render(run).html)
+
+
+@pytest.mark.parametrize(
+    ("sought", "said"),
+    [
+        ({"channels": "1,x"}, "expected numbers from 0, such as 3,7,12, received '1,x'"),
+        ({"channels": 999}, "reference.channels is 999; layer"),
+        ({"channels": "1", "count": 2}, "name the channels, or how many"),
+        ({"neighbours": 0}, "parameters of reference do not fit: neighbours"),
+        ({"neighbors": 3}, "did you mean 'neighbours'"),
+    ],
+)
+def test_what_is_sought_must_exist(small: Model, inputs: torch.Tensor, sought: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(said)):
+        beside(small, inputs[0], inputs, parameters={"reference": sought})
+
+
+def test_nothing_is_sought_without_a_reference(small: Model, inputs: torch.Tensor) -> None:
+    with pytest.raises(UsageError, match="without the reference"):
+        beside(small, inputs[0], None, parameters={"reference": {"exemplars": 3}})
 
 
 def test_the_report_tells_it_with_pictures_and_without(small: Model, inputs: torch.Tensor, tmp_path: Path) -> None:

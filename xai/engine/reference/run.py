@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 
 from xai.data.dataset import DataSet, open_data
 from xai.data.samples import Sample
 from xai.engine.attempt import Attempt, attempt
+from xai.engine.choice import made
 from xai.engine.reference import nearest, strongest
 from xai.engine.reference.nearest import Asked, neighbours
 from xai.engine.reference.reading import Eye, Reading, Top
 from xai.engine.reference.strongest import exemplars
 from xai.errors import UsageError
+from xai.models.channels import ChannelList, numbers_of
 from xai.models.features import Place, feature_place
+from xai.models.graph import Layer
 from xai.models.model import Model
 from xai.reports.artefacts import Store
 from xai.reports.figures import picture, thumbnail
 from xai.reports.records import Finding, Scalar
 from xai.robustness.ood.features import content_keys
 from xai.runtime import Runtime
+
+NAME = "reference"
+COUNT = 4  # channels of each input where none are named
+
+
+class Sought(BaseModel):
+    """What is shown of a reference."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+    neighbours: int = Field(default=5, ge=1, le=100, description="entries of each input, the nearest")
+    exemplars: int = Field(default=4, ge=1, le=100, description="entries of each channel, the strongest")
+    channels: ChannelList | None = Field(
+        default=None, description="channels that are looked at, from 0, separated by commas; default the strongest"
+    )
+    count: int | None = Field(default=None, ge=1, le=256, description=f"the strongest of each input; default {COUNT}")
 
 
 @dataclass(frozen=True)
@@ -33,20 +54,20 @@ class Reference:
     Args:
         data: whose entries are looked at.
         layer: whose channels are looked at; default the last one with rows and columns.
-        neighbours: entries that are shown of each input.
-        channels: that are looked at of each input, the strongest.
-        exemplars: entries that are shown of each channel.
+        sought: what is shown of them.
     """
 
     data: DataSet
     layer: str | None = None
-    neighbours: int = 5
-    channels: int = 4
-    exemplars: int = 4
+    sought: Sought = field(default_factory=Sought)
 
 
 def open_reference(
-    model: Model, data: Any, labels: str | Path | None = None, layer: str | None = None
+    model: Model,
+    data: Any,
+    labels: str | Path | None = None,
+    layer: str | None = None,
+    sought: Mapping[str, Any] | None = None,
 ) -> Reference | None:
     """Return the data that inputs are put beside, None where none were named.
 
@@ -55,16 +76,35 @@ def open_reference(
         data: see `open_data`; None for none.
         labels: file with a label each, for arrays that do not bring them.
         layer: whose channels are looked at.
+        sought: what is shown of them: the fields of `Sought`.
 
     Raises:
-        UsageError: there are no such data, or labels were named without them.
+        UsageError: there are no such data, or labels or what is sought were named without them, or do not fit.
         RefusedFileError: a file is damaged, unsafe, or not what it seems.
     """
     if data is None:
         if labels is not None:
             raise UsageError("labels of a reference were given without the reference; name its data too")
+        if sought:
+            raise UsageError(f"parameters of {NAME} were given without the reference; name its data too")
         return None
-    return Reference(open_data(data, model, labels=labels), layer)
+    asked = Reference(open_data(data, model, labels=labels), layer, made(Sought, sought or {}, NAME))
+    if asked.sought.channels is not None and asked.sought.count is not None:
+        raise UsageError(f"{NAME}.channels and .count were given; name the channels, or how many")
+    if model.graph is not None:
+        _named(asked, model)
+    return asked
+
+
+def _layer(asked: Reference, model: Model) -> Layer:
+    """Return the layer whose channels are looked at."""
+    return model.spatial_layer if asked.layer is None else model.layer(asked.layer)
+
+
+def _named(asked: Reference, model: Model) -> list[int] | None:
+    """Return the channels that were named, None where the inputs choose them."""
+    channels = asked.sought.channels
+    return None if channels is None else numbers_of(channels, _layer(asked, model), f"{NAME}.channels")
 
 
 class Beside:
@@ -88,6 +128,7 @@ class Beside:
         self._directions: list[torch.Tensor] = []
         self._keys: list[torch.Tensor] = []
         self._means: dict[str, dict[int, float]] = {}
+        self._channels = None if model.graph is None else _named(reference, model)
 
     def note(self, sample: Sample) -> None:
         """Look at an input."""
@@ -102,7 +143,7 @@ class Beside:
         self._directions.append(seen.directions)
         self._keys.append(content_keys(x))
         means = seen.means[0].tolist()
-        chosen = strongest.strongest(means, self._reference.channels)
+        chosen = self._channels or strongest.strongest(means, self._reference.sought.count or COUNT)
         self._means[sample.id] = {channel: means[channel] for channel in chosen}
 
     def findings(self) -> list[Finding]:
@@ -139,11 +180,14 @@ class Beside:
     def _described(self, finding: Finding, reading: Reading | None) -> Finding:
         """Return a finding with the parameters that shaped it, and what was not looked at."""
         asked, place = self._reference, self._places[finding.family].answer
+        sought = asked.sought
         parameters: dict[str, Scalar] = {"reference": asked.data.source, "layer": place.name if place else None}
         if finding.family == nearest.FAMILY:
-            parameters |= {"neighbours": asked.neighbours, "alike by": "cosine of the features, means over places"}
+            parameters |= {"neighbours": sought.neighbours, "alike by": "cosine of the features, means over places"}
         else:
-            parameters |= {"channels of each input": asked.channels, "entries of each channel": asked.exemplars}
+            named: dict[str, Scalar] = {"channels named": sought.channels}
+            own: dict[str, Scalar] = {"channels of each input": sought.count or COUNT}
+            parameters |= {**(named if sought.channels else own), "entries of each channel": sought.exemplars}
         if reading is None:
             return finding.model_copy(update={"parameters": parameters})
         parameters |= {"entries": len(asked.data), "entries read": reading.read, "reference's sha256": reading.digest}
@@ -151,15 +195,15 @@ class Beside:
 
     def _read(self) -> Reading:
         channels = list(dict.fromkeys(channel for strong in self._means.values() for channel in strong))
-        asked = self._reference
+        asked, sought = self._reference, self._reference.sought
         reading = Reading(
             asked.data,
             self._eye,
             torch.cat(self._directions),
             torch.cat(self._keys),
             channels,
-            Top(len(self._asked), asked.neighbours),
-            Top(len(channels), asked.exemplars),
+            Top(len(self._asked), sought.neighbours),
+            Top(len(channels), sought.exemplars),
             self._runtime,
         )
         reading.run()
@@ -167,8 +211,7 @@ class Beside:
         return reading
 
     def _layer(self) -> Place:
-        named = self._reference.layer
-        layer = self._model.spatial_layer if named is None else self._model.layer(named)
+        layer = _layer(self._reference, self._model)
         return Place(layer.name, layer.node, layer)
 
     def _thumbnails(self, reading: Reading) -> dict[int, np.ndarray]:

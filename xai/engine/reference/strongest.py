@@ -27,8 +27,8 @@ def blank() -> Finding:
         family=FAMILY,
         method=FAMILY,
         title="What the channels answer to",
-        description="For the channels that are strongest for the inputs, the entries of a data set with the highest "
-        "mean activation over places.",
+        description="For channels that were named, or that are strongest for the inputs, the entries of a data set "
+        "with the highest mean activation over places.",
         limits=LIMITS,
         source="Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks",
         kind="exact",
