@@ -67,8 +67,10 @@ def _speeds(network: str, method: str, found: dict[str, Any]) -> Iterator[str]:
 
 
 def trust(subject: str) -> str:
-    """Return the table of what measures say of every method's maps on a network, those that they speak for first."""
-    found = _results("trust")[subject]
+    """Return the table of what measures say of every method's maps on a network, the best first."""
+    found = _results("trust").get(subject)
+    if found is None:
+        return "| not measured: XAI_DATA was not set |\n|---|"
     rows = {name: one for name, one in found.items() if isinstance(one, dict) and MEASURES.keys() & one}
     names = [name for name in MEASURES if any(name in one for one in rows.values())]
     lines = [
@@ -104,7 +106,8 @@ TABLES: dict[str, Callable[[], str]] = {
 
 def written(text: str) -> str:
     """Return a page with its tables made anew."""
-    return re.sub(r"<!-- (.*) -->\n(\|.*\n)*", lambda mark: f"<!-- {mark[1]} -->\n{TABLES[mark[1]]()}\n", text)
+    marks = "|".join(map(re.escape, TABLES))
+    return re.sub(rf"<!-- ({marks}) -->\n(\|.*\n)*", lambda mark: f"<!-- {mark[1]} -->\n{TABLES[mark[1]]()}\n", text)
 
 
 def main() -> None:

@@ -175,7 +175,7 @@ def test_a_data_set_is_told_together(here: Path, capsys: pytest.CaptureFixture[s
     assert run(["explain", "sample:shapes", "data", *options, "-o", "out"]) == 0
     captured = capsys.readouterr()
     assert captured.out == "out/report.html\n"
-    assert re.search(r"mean trust -?\d\.\d\d of -1 to 1 \(-?\d\.\d\d to -?\d\.\d\d\), 2 maps", captured.err)
+    assert re.search(r"mean trust -?\d\.\d\d of -1 to 1, 2 maps \(95 % interval -?\d\.\d\d to", captured.err)
     first = open_run(here / "out")
     (finding,) = first.findings
     assert (finding.family, finding.values["images"].value, finding.values["accuracy"].value) == ("summary", 2, 1.0)

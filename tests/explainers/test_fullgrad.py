@@ -77,6 +77,17 @@ def test_a_map_that_misses_the_output_by_far_says_so() -> None:
     assert "does not account for it" in found.record.notes[0]
 
 
+def test_a_map_that_leaves_out_most_since_it_has_no_place_says_so() -> None:
+    head = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(320, 4), nn.ReLU(), nn.Linear(4, 2))
+    network = seeded(lambda: head)
+    plain = fullgrad(load(network, shape=(3, 12, 10)), torch.rand(3, 12, 10), 0)
+    network[-1].bias.data += 20
+    found = fullgrad(load(network, shape=(3, 12, 10)), torch.rand(3, 12, 10), 0)
+    assert found.record.values["explained"].value == pytest.approx(found.record.values["output"].value, rel=1e-4)
+    assert "does not account for it" in found.record.notes[0]
+    assert plain.record.values["without a place"].value != 0
+
+
 def test_it_equals_the_grad_cam_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image, "scale_cam_image", exactly_scaled)
     monkeypatch.setattr(fullgrad_cam, "scale_cam_image", exactly_scaled)

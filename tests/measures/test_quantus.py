@@ -9,7 +9,8 @@
   covers single numbers, ours whole pixels.
 - Infidelity: not equal. Theirs covers the squares of a grid one after the other without uncovering them, and takes the
   map's scale as it is: a map three times as large has another figure. Ours is tested against captum's, the paper's.
-- Insertion, both randomisations: not compared. Theirs draws one network and has no controls, ours counts draws.
+- Randomisation: the same likeness of two maps. Theirs draws one network, ours counts draws, so the scores differ.
+- Insertion: theirs has none.
 - Relevance rank accuracy: theirs alone.
 """
 
@@ -25,6 +26,7 @@ import torch
 from torch import nn
 
 from tests.measures.subjects import gradient, subject
+from xai.measures.base import rank_correlation
 from xai.measures.deletion import Deletion
 from xai.measures.infidelity import Infidelity, max_sensitivity
 from xai.measures.pointing import Pointing
@@ -123,6 +125,13 @@ def test_the_deletion_curve_has_the_same_points(digits: Model, digit: torch.Tens
     assert deleted[1:] == pytest.approx(np.array(theirs), rel=1e-4, abs=1e-4)
     with torch.no_grad():
         assert deleted[0] == pytest.approx(float(digits(digit[None])[0, LABEL]), rel=1e-5)
+
+
+def test_maps_of_redrawn_networks_are_as_alike(digits: Model, digit: torch.Tensor) -> None:
+    rng = np.random.default_rng(1)
+    for other in (map_of(digits, digit), rng.random((8, 8)), np.round(4 * rng.random((8, 8)))):
+        theirs = quantus.similarity_func.correlation_spearman(map_of(digits, digit).ravel(), other.ravel())
+        assert rank_correlation(map_of(digits, digit), other) == pytest.approx(float(theirs), abs=1e-9)
 
 
 def test_infidelity_is_another_figure_since_theirs_hangs_on_the_maps_scale(digits: Model, digit: torch.Tensor) -> None:

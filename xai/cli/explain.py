@@ -182,7 +182,8 @@ def _tell_trust(run: Run) -> None:
         trust = finding.values.get(TRUST)
         if trust is not None and trust.interval is not None:
             low, high = trust.interval
-            say(f"{finding.title}: {TRUST} {trust.value:.2f} of -1 to 1 ({low:.2f} to {high:.2f}), {trust.n} maps")
+            sure = f"{trust.n} maps (95 % interval {low:.2f} to {high:.2f})"
+            say(f"{finding.title}: {TRUST} {trust.value:.2f} of -1 to 1, {sure}")
 
 
 def _loaded(given: Mapping[str, Any]) -> Model:

@@ -175,7 +175,11 @@ class FullGrad(Attributor):
                 "explained": Value(value=explained, unit=f"{unit}; the output itself for networks of ReLUs"),
                 "without a place": Value(value=placeless, unit=f"{unit}, where a layer has no rows and columns"),
             },
-            notes=shortfall(explained, float(output.detach()), "Input and biases, times their gradients,"),
+            notes=shortfall(
+                explained - placeless,
+                float(output.detach()),
+                "Input and biases that have a place in the picture, times their gradients,",
+            ),
         )
 
     def _fine(self, grid: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

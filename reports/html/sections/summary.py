@@ -46,6 +46,7 @@ class Summary(Section):
     wide = True
     body = (
         """
+{% if rather %}<p class="reading">Each map is of <b class="name">{{ f.parameters.target }}</b>: why the one, and not the other.</p>{% endif %}
 <p class="reading">{{ images | count }} images, {{ maps | count }} maps{% if blank %}; <b>{{ blank | count }}</b> {{ "map is" if blank == 1 else "maps are" }} blank{% endif %}.
 {% if trust %}Their mean trust is <b>{{ trust.value | number }}</b> of -1 to 1{% if trust.interval %} (95 % interval {{ trust.interval[0] | number }} to {{ trust.interval[1] | number }}){% endif %}{% if worst %}; the least trusted class, <b class="name">{{ worst.name }}</b>, has {{ worst.value.value | number }}{% if worst.value.interval %} ({{ worst.value.interval[0] | number }} to {{ worst.value.interval[1] | number }}){% endif %}{% endif %}.{% else %}No measure judged them.{% endif %}{{ " " }}
 {% if suspected %}<b>{{ suspected }} {{ "place is" if suspected == 1 else "places are" }} suspected</b>: see below.{% elif tried %}{{ tried }} small {{ "place" if tried == 1 else "places" }} that maps point at {{ "was" if tried == 1 else "were" }} tried, and none is suspected.{% else %}No small place was tried: that the model leans on none is not shown.{% endif %}</p>
@@ -97,7 +98,9 @@ class Summary(Section):
         values = finding.values
         told = []
         if TRUST in values:
-            told.append(Figure(number(values[TRUST].value), f"mean trust of {finding.title}, -1 to 1"))
+            told.append(
+                Figure(number(values[TRUST].value), f"mean trust of {finding.title}, -1 to 1{_between(values[TRUST])}")
+            )
         if values[TRIED].value:
             found = int(values[SUSPECTED].value or 0)
             told.append(Figure(amount(found), f"{'place' if found == 1 else 'places'} suspected by {finding.title}"))
@@ -118,6 +121,7 @@ class Summary(Section):
             "images": values["images"].value,
             "maps": values["maps"].value,
             "blank": values["blank maps"].value,
+            "rather": " rather than " in str(finding.parameters["target"]),
             "trust": values.get(TRUST),
             "suspected": values[SUSPECTED].value,
             "tried": values[TRIED].value,
@@ -135,6 +139,13 @@ class Summary(Section):
             "highest": album.highest,
             "cells": album.cells,
         }
+
+
+def _between(value: Value) -> str:
+    if value.interval is None:
+        return ""
+    low, high = value.interval
+    return f"; 95 % interval {number(low)} to {number(high)}"
 
 
 def _judged(finding: Finding, run: Evidence, rows: Sequence[Row]) -> dict[str, Any]:

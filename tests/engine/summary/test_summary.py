@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from tests.conftest import IMAGES
+from tests.reports.test_renderings import words
 from xai.api import explain, load
 from xai.data.dataset import DataSet, Shard, open_data
 from xai.engine.plan import plan_explain
@@ -26,6 +27,7 @@ from xai.models.model import Model
 from xai.models.samples.watermark import held_out, marked, place
 from xai.reports.artefacts import get, get_rows
 from xai.reports.derived import derived, differing
+from xai.reports.html.page import render
 from xai.reports.records import Finding
 from xai.reports.run import Run
 from xai.reports.worth import TRUST, trust_of
@@ -241,10 +243,23 @@ def test_one_image(shapes: Model) -> None:
     assert (only["of"], only["images"], only["examples"]) == ("star", 1, [row["id"]])
 
 
+def test_what_a_method_says_of_single_maps_is_told(shapes: Model) -> None:
+    few = {"integratedgradients": {"most_steps": 16, "error": 1e-6}}
+    run = summed(shapes, IMAGES, methods=["integratedgradients", "eigencam"], measures="deletion", parameters=few)
+    (note,) = [one for one in run["integratedgradients"].record.notes if "have a note of this kind" in one]
+    rows = run["integratedgradients"].rows
+    held = [row for row in rows if row["notes"]]
+    assert note == f"{len(held)} of 6 maps have a note of this kind; the first, {held[0]['id']}: {held[0]['notes'][0]}"
+    assert "attributions still miss" in note
+    (same,) = [one for one in run["eigencam"].record.notes if "same for every target" in one]
+    assert same.startswith("6 of 6 maps have a note of this kind"), "classes differ, and it is one note"
+
+
 def test_all_images_can_be_asked_why_not_another_class(shapes: Model) -> None:
     run = summed(shapes, "sample:shapes:0-24", methods="gradcam", measures="none", against="ring")
     finding, rows = run["gradcam"].record, run["gradcam"].rows
-    assert finding.parameters["against"] == "ring"
+    assert finding.parameters["target"] == "the answer of each image rather than ring"
+    assert "the answer of each image rather than ring" in words(render(run).html)
     rings = [row for row in rows if row["answer"] == "ring"]
     assert 0 < len(rings) < 24
     for row in rows:

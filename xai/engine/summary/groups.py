@@ -170,7 +170,7 @@ def _tried(
     if found is None:
         group.untried = (
             f"it was not tried, since {FEW} images that point at it and {FEW} of other answers are needed, and there "
-            f"are {len(ours)} and {len(others)} that can be read"
+            f"are {len(ours)} and {len(others)} that can be read; give more images"
         )
     return found
 

@@ -118,6 +118,7 @@ class Looking:
             "blank": finding.values["blank"].value is True,
             "trust": trust_of(one.speaks for one in finding.trust if one.status == "ok"),
             "measures": {one.measure: _said(one) for one in finding.trust},
+            "notes": list(finding.notes),
             "unit": finding.values["highest"].unit,
             "signed": finding.values["signed"].value,
             "parameters": finding.parameters,
@@ -175,7 +176,7 @@ def _agreement(row: Mapping[str, Any], maps: Mapping[str, tuple[np.ndarray, bool
 
 
 def _unexplained(status: str, reason: str) -> dict[str, Any]:
-    return {"status": status, "reason": reason, "blank": False, "trust": None, "measures": {}}
+    return {"status": status, "reason": reason, "blank": False, "trust": None, "measures": {}, "notes": []}
 
 
 def _said(trust: Trust) -> dict[str, Any]:

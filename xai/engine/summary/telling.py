@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from xai.errors import XaiError
 from xai.explainers.base import Attributor, Explainer
 from xai.measures.base import Measure
 from xai.models.model import Model
+from xai.models.targets import is_runner_up
 from xai.reports.artefacts import Store, put, put_rows
 from xai.reports.figures import picture, thumbnail
 from xai.reports.intervals import clopper_pearson
@@ -33,6 +35,7 @@ EXTREME = 4  # images of the highest trust, and of the lowest, that are shown
 MOST_SHOWN = 80  # images of which a thumbnail is kept
 MANY = 30  # classes beyond which only the rows tell of each
 INNER = ("parameters", "unit", "signed")  # of a row while it is made
+NUMBER = re.compile(r"-?\d[\d.,e+-]*")
 NO_MAP = "it gives no map of each image"
 Row = dict[str, Any]
 
@@ -82,7 +85,7 @@ class Telling:
                 "status": "ok",
                 "parameters": self._parameters(method, rows, maps),
                 "values": self._values(rows, groups),
-                "notes": (*_suspicions(groups), *_failures(rows), *groups.notes),
+                "notes": (*_suspicions(groups), *_failures(rows), *_noted(rows), *groups.notes),
                 "artefacts": self._artefacts(rows, maps, groups),
                 "seconds": time.perf_counter() - begun,
             }
@@ -123,8 +126,7 @@ class Telling:
         return {
             **method.model_dump(),
             **same,
-            "target": "the answer of each image" if self.plan.target is None else first["explained"],
-            **({} if self.plan.against is None else {"against": self.plan.against}),
+            "target": self._asked(first),
             "unit": first["unit"],
             "signed": first["signed"],
             "measures": ", ".join(one.about.name for one in self.plan.measures) or "none",
@@ -132,6 +134,15 @@ class Telling:
             "labels": _labels(rows),
             "data digest": self.looked.digest,
         }
+
+    def _asked(self, first: Row) -> str:
+        """Say what is explained of all images."""
+        target = "the answer of each image" if self.plan.target is None else first["explained"]
+        against = self.plan.against
+        if against is None:
+            return str(target)
+        other = "the highest other" if is_runner_up(against, self.model.classes) else self.model.target(against).label
+        return f"{target} rather than {other}"
 
     def _values(self, rows: Sequence[Row], groups: Groups) -> dict[str, Value]:
         few = len({row["class"] for row in rows}) <= MANY
@@ -243,6 +254,20 @@ def _failures(rows: Sequence[Row]) -> Iterator[str]:
     for what, held in broken.items():
         name, reason = held[0]
         yield f"{what} on {len(held)} of {len(rows)} images; the first, {name}: {reason}"
+
+
+def _noted(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield what the method says of single maps: what differs in numbers and names alone is told once."""
+    kinds: dict[str, list[tuple[str, str]]] = {}
+    for row in rows:
+        for note in row["notes"]:
+            kinds.setdefault(NUMBER.sub("", note.replace(row["explains"], "")), []).append((row["id"], note))
+    for held in kinds.values():
+        name, note = held[0]
+        if len(held) == len(rows) and len({text for _, text in held}) == 1:
+            yield note
+        else:
+            yield f"{len(held)} of {len(rows)} maps have a note of this kind; the first, {name}: {note}"
 
 
 def _leanings(groups: Iterable[Group]) -> dict[str, Value]:
