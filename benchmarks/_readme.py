@@ -45,8 +45,8 @@ def ground_truth() -> str:
 def speed() -> str:
     """Return the table of seconds beside those of peers and of the bare passes."""
     lines = [
-        "| | seconds | bare passes | peer | times as fast | peak MiB, ours and the peer's |",
-        "|---|---|---|---|---|---|",
+        "| | seconds | own code | bare passes | peer | times as fast | peak MiB, ours and the peer's |",
+        "|---|---|---|---|---|---|---|",
     ]
     for network, found in _results("explainers").items():
         if network != "where":
@@ -57,13 +57,29 @@ def speed() -> str:
 def _speeds(network: str, method: str, found: dict[str, Any]) -> Iterator[str]:
     seconds, memory = {name: one["median"] for name, one in found["seconds"].items()}, found["peak_memory_mib"]
     for ours in OURS[method]:
-        with_engine, own = (", OpenVINO", "not measured") if "OpenVINO" in ours else ("", memory["ours"])
+        with_engine = ", OpenVINO" if "OpenVINO" in ours else ""
+        own = memory.get("ours, OpenVINO" if with_engine else "ours", "not measured")
         for peer in (name for name in PEERS[method] if name in seconds):
             ratio = 1 / found["ours_over_peer"][ours][peer]["median"]
             yield (
-                f"| {method}, {network}{with_engine} | {seconds[ours]:.3g} | {seconds['passes alone']:.3g} "
+                f"| {method}, {network}{with_engine} | {seconds[ours]:.3g} | {100 * found['own_share'][ours]:.1f} % "
+                f"| {seconds['passes alone']:.3g} "
                 f"| {peer} {seconds[peer]:.3g} | {ratio:.2f} | {own}, {memory[peer]} |"
             )
+
+
+def samples() -> str:
+    """Return the table of LIME's errors, with its usual samples and with fewer."""
+    found = {
+        name: one["lime"]["error"] for name, one in _results("explainers").items() if "error" in one.get("lime", {})
+    }
+    drawn = [way for way in next(iter(found.values())) if not way.startswith(("reference", "repeats"))]
+    told = next(iter(found.values()))
+    heads = [f"{way}: {told[way]['samples']} samples" for way in drawn]
+    rows = [
+        f"| {name} | {' | '.join(str(round(one[way]['error'], 3)) for way in drawn)} |" for name, one in found.items()
+    ]
+    return "\n".join([f"| error | {' | '.join(heads)} |", f"|---{'|---' * len(drawn)}|", *rows])
 
 
 def trust(subject: str) -> str:
@@ -100,6 +116,7 @@ def _results(name: str) -> dict[str, Any]:
 TABLES: dict[str, Callable[[], str]] = {
     "ground truth": ground_truth,
     "speed": speed,
+    "samples": samples,
     **{f"trust, {subject}": partial(trust, subject) for subject in ("shapes", "digits", "CIFAR ResNet-20")},
 }
 
