@@ -22,7 +22,7 @@ def html(small: Model) -> str:
 
 
 def test_every_map_is_on_the_sheet_with_what_its_checks_say(html: str) -> None:
-    sheet = html[html.index("6 maps of this picture, and 1 without one") : html.index("Each by itself")]
+    sheet = html[html.index("6 maps of this picture; 1 of 7 methods gave none") : html.index("Each by itself")]
     names = re.findall(r"<figcaption><b>(.*?)</b>", sheet)
     assert sorted(names) == [
         "Attention rollout",

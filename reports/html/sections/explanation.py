@@ -18,7 +18,7 @@ MANY = 6  # maps of one picture, beyond which they are shown side by side first
 SIGNS = {"for": "✓", "against": "✗", "neither": "~"}
 _SHEET = """
 <article class="panel wide gathered">
-{% set drawn = cards | selectattr("over") | list | length %}<header><h3>{{ drawn }} {{ "map" if drawn == 1 else "maps" }} of this picture{% if drawn < cards | length %}, and {{ cards | length - drawn }} without one{% endif %}</h3></header>
+{% set drawn = cards | selectattr("over") | list | length %}<header><h3>{{ drawn }} {{ "map" if drawn == 1 else "maps" }} of this picture{% if drawn < cards | length %}; {{ cards | length - drawn }} of {{ cards | length }} methods gave none{% endif %}</h3></header>
 {% if targets | length == 1 %}<p class="reading">What speaks for <b>{{ targets[0] }}</b>.</p>{% endif %}
 <p class="meaning">Each on its own scale, over the picture in grey; where a map has signs, red speaks for it and blue against it. Below, what the checks say of the map: ✓ for it, ✗ against it, ~ undecided.</p>
 <div class="examples">{% for one in cards %}
