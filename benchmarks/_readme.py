@@ -73,8 +73,8 @@ def samples() -> str:
     found = {
         name: one["lime"]["error"] for name, one in _results("explainers").items() if "error" in one.get("lime", {})
     }
-    drawn = [way for way in next(iter(found.values())) if not way.startswith(("reference", "repeats"))]
     told = next(iter(found.values()))
+    drawn = [way for way in told if not way.startswith(("reference", "repeats"))]
     heads = [f"{way}: {told[way]['samples']} samples" for way in drawn]
     rows = [
         f"| {name} | {' | '.join(str(round(one[way]['error'], 3)) for way in drawn)} |" for name, one in found.items()

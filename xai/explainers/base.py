@@ -68,7 +68,7 @@ def account(attributed: float, output: float, start: float) -> dict[str, Value]:
 
 
 def shortfall(explained: float, output: float, what: str) -> tuple[str, ...]:
-    """Return the note that is due where a method that hands out an output accounts for less than half of it, or more.
+    """Return the note that is due where what a method hands out misses the output by more than half of it.
 
     Args:
         explained: what it handed out.

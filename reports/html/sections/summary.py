@@ -121,7 +121,7 @@ class Summary(Section):
             "images": values["images"].value,
             "maps": values["maps"].value,
             "blank": values["blank maps"].value,
-            "rather": " rather than " in str(finding.parameters["target"]),
+            "rather": any(row.get("explained", row["explains"]) != row["explains"] for row in rows),
             "trust": values.get(TRUST),
             "suspected": values[SUSPECTED].value,
             "tried": values[TRIED].value,

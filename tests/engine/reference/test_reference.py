@@ -353,6 +353,16 @@ def test_what_is_sought_must_exist(small: Model, inputs: torch.Tensor, sought: d
         beside(small, inputs[0], inputs, parameters={"reference": sought})
 
 
+def test_channels_that_were_named_are_skipped_where_no_layer_has_any() -> None:
+    model, x = load(seeded(Mlp), shape=(3, 12, 10)), torch.rand(5, 3, 12, 10)
+    run = explain(
+        model, x[0], methods="saliency", measures="none", reference=x, parameters={"reference": {"channels": [1]}}
+    )
+    assert [finding.status for finding in run.findings] == ["ok", "ok", "skipped"]
+    assert "rows and columns" in run["exemplars"].record.reason
+    assert run["exemplars"].record.parameters["channels named"] == "1"
+
+
 def test_nothing_is_sought_without_a_reference(small: Model, inputs: torch.Tensor) -> None:
     with pytest.raises(UsageError, match="without the reference"):
         beside(small, inputs[0], None, parameters={"reference": {"exemplars": 3}})

@@ -259,7 +259,7 @@ def test_all_images_can_be_asked_why_not_another_class(shapes: Model) -> None:
     run = summed(shapes, "sample:shapes:0-24", methods="gradcam", measures="none", against="ring")
     finding, rows = run["gradcam"].record, run["gradcam"].rows
     assert finding.parameters["target"] == "the answer of each image rather than ring"
-    assert "the answer of each image rather than ring" in words(render(run).html)
+    assert "Each map is of the answer of each image rather than ring" in words(render(run).html)
     rings = [row for row in rows if row["answer"] == "ring"]
     assert 0 < len(rings) < 24
     for row in rows:

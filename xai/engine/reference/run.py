@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from xai.engine.reference import nearest, strongest
 from xai.engine.reference.nearest import Asked, neighbours
 from xai.engine.reference.reading import Eye, Reading, Top
 from xai.engine.reference.strongest import exemplars
-from xai.errors import UsageError
+from xai.errors import NotApplicableError, UsageError
 from xai.models.channels import ChannelList, numbers_of
 from xai.models.features import Place, feature_place
 from xai.models.graph import Layer
@@ -92,7 +93,8 @@ def open_reference(
     if asked.sought.channels is not None and asked.sought.count is not None:
         raise UsageError(f"{NAME}.channels and .count were given; name the channels, or how many")
     if model.graph is not None:
-        _named(asked, model)
+        with suppress(NotApplicableError):  # the channels are skipped then, with that reason
+            _named(asked, model)
     return asked
 
 
@@ -128,7 +130,7 @@ class Beside:
         self._directions: list[torch.Tensor] = []
         self._keys: list[torch.Tensor] = []
         self._means: dict[str, dict[int, float]] = {}
-        self._channels = None if model.graph is None else _named(reference, model)
+        self._channels = _named(reference, model) if self._places[strongest.FAMILY].answer else None
 
     def note(self, sample: Sample) -> None:
         """Look at an input."""
